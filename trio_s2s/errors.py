@@ -88,9 +88,10 @@ class ConnectionFailedError(S2SError):
 class ConnectionRejectedError(ConnectionFailedError):
     """The other side said no; an acceptor raises it in `create_peer` to say so."""
 
-    def __init__(self, code: int, debug_message: str = "") -> None:
+    def __init__(self, code: int, debug_message: str = "", where: str = "") -> None:
         super().__init__(
-            f"rejected with code {code}: {debug_message or 'no reason given'}",
+            f"{where or 'the other side'} rejected the connection with code {code}:"
+            f" {debug_message or 'no reason given'}",
             FAILURE_OF_REJECT.get(code, FailureReason.REJECTED),
         )
         self.code = code
@@ -119,8 +120,8 @@ class PeerDisconnectedError(S2SError, trio.BrokenResourceError):
     ) -> None:
         waiting = f" while {what} was waiting" if what else ""
         super().__init__(
-            f"the peer was disconnected{waiting}: {reason.name}, {detail or 'no detail'}"
-            f" (outcome {outcome.name})"
+            f"the peer was disconnected{waiting}: {reason.name},"
+            f" {detail or 'no detail'} (outcome {outcome.name})"
         )
         self.reason = reason
         """Why the connection ended: the same for everybody who asks."""
@@ -148,12 +149,15 @@ class OperationError(S2SError):
     ) -> None:
         text = f"operation failed with return code {return_code}"
         super().__init__(f"{text}: {debug_message}" if debug_message else text)
+        self.was_received = False
+        """Whether another server answered so; then a handler must not pass it on."""
         self.return_code = return_code
         """Above 0 the application's own, below 0 a `ReturnCode`."""
         self.debug_message = debug_message
         """The text that came with it, for people."""
         self.details: Any = details
-        """The answer's parameters; for OPERATION_INVALID `[[path, expected, got], …]`."""
+        """What came with it: the answer's parameters, or, for OPERATION_INVALID,
+        `[[path, expected, got], …]`."""
 
 
 class ContractError(S2SError):

@@ -1,0 +1,89 @@
+"""What becomes of a handler's result, or of its error, as an answer."""
+
+import attrs
+
+from trio_s2s.codec import NOTHING, pack_parameters
+from trio_s2s.codes import ReturnCode
+from trio_s2s.config import PeerConfig
+from trio_s2s.contracts import Contract
+from trio_s2s.errors import ContractError, EncodeError, OperationError
+from trio_s2s.forms import clip
+from trio_s2s.messages import OperationResponse
+
+__all__ = ["CANCELLED", "NEVER_RAN", "Answer", "answer_error", "answer_result"]
+
+MAY_RAISE = {ReturnCode.OPERATION_INVALID, ReturnCode.OPERATION_DENIED}
+"""The codes below 0 with which a handler may answer."""
+
+
+@attrs.frozen
+class Answer:
+    """The elements of a RESPONSE, but for its id."""
+
+    return_code: int
+    parameters: bytes = NOTHING
+    debug_message: str | None = None
+    is_surprise: bool = False
+    """Whether the error must be logged here, since its text is not sent."""
+
+
+CANCELLED = Answer(ReturnCode.CANCELLED, debug_message="the handler was cancelled")
+NEVER_RAN = Answer(
+    ReturnCode.SHUTTING_DOWN, debug_message="the server closes; this never ran"
+)
+
+
+def answer_result(
+    code: int, contract: Contract | None, result: object, config: PeerConfig
+) -> Answer:
+    """Make the answer that a handler returned; EncodeError if it can't travel."""
+    if contract is not None:
+        table = contract.result_to_parameters(result)
+        return Answer(ReturnCode.OK, pack_parameters(table, config.max_elements))
+    if result is None:
+        return Answer(
+            ReturnCode.UNKNOWN_OPERATION, debug_message=f"unknown operation {code}"
+        )
+    if not isinstance(result, OperationResponse):
+        raise EncodeError(
+            "on_operation_request returns an OperationResponse or None, not"
+            f" {type(result).__name__}"
+        )
+    table = pack_parameters(result.parameters, config.max_elements)
+    return Answer(result.return_code, table, result.debug_message)
+
+
+def answer_error(error: Exception, config: PeerConfig) -> Answer:
+    """Make the answer for a handler that raised."""
+    match error:
+        case OperationError(was_received=False) if (
+            error.return_code > 0 or error.return_code in MAY_RAISE
+        ):
+            return _answer_operation_error(error, config)
+        case EncodeError():
+            return Answer(
+                ReturnCode.RESPONSE_NOT_ENCODABLE,
+                debug_message="the answer can't be packed, or is too large",
+                is_surprise=True,
+            )
+    text = "the handler raised"
+    if config.expose_errors:
+        text = clip(f"{type(error).__name__}: {error}")
+    return Answer(ReturnCode.INTERNAL_ERROR, debug_message=text, is_surprise=True)
+
+
+def answer_invalid(error: ContractError, config: PeerConfig) -> Answer:
+    """Make the answer for parameters that do not fit, with all that is wrong."""
+    found = [list(item) for item in error.errors][: config.max_elements]
+    return Answer(
+        ReturnCode.OPERATION_INVALID,
+        pack_parameters({0: found}, config.max_elements),
+        clip(str(error)),
+    )
+
+
+def _answer_operation_error(error: OperationError, config: PeerConfig) -> Answer:
+    details = error.details
+    table = details if isinstance(details, dict) else {0: details}
+    packed = NOTHING if details is None else pack_parameters(table, config.max_elements)
+    return Answer(error.return_code, packed, error.debug_message)

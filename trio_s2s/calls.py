@@ -1,0 +1,254 @@
+"""Callers that wait: for the other side's window, for the buffer, for an answer."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
+
+import trio
+
+from trio_s2s.codes import Kind, Outcome
+from trio_s2s.errors import LocalProtocolError, MessageTooLargeError
+from trio_s2s.forms import Message
+from trio_s2s.outbox import BATCH, Outbox
+from trio_s2s.protocol import Protocol
+from trio_s2s.tickets import Call, Post, Ticket
+
+__all__ = ["Calls", "inside_handler"]
+
+inside_handler: ContextVar[bool] = ContextVar("inside_handler", default=False)
+"""Whether a handler is at work here: then a wait for a window is bounded."""
+
+
+class Calls:
+    """What the tasks of one side have asked for and do not have yet.
+
+    Whatever may go at once goes at once; all else waits in a lane, requests in one and
+    the events of each channel in another, in the order of asking.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        outbox: Outbox,
+        wake_writer: Callable[[], None],
+        handler_wait: float,
+    ) -> None:
+        self.events_dropped = 0
+        """Unreliable events that found no room."""
+        self._protocol = protocol
+        self._outbox = outbox
+        self._wake_writer = wake_writer
+        self._handler_wait = handler_wait
+        self._lanes: dict[int, deque[Ticket]] = {}
+        self._buffer_is_full = False
+        self._calls: dict[int, Call] = {}
+        self._flushing: dict[Post, None] = {}
+        self._gone: Callable[[Outcome | None, str], Exception] | None = None
+        self._since_yield = 0
+
+    # -- asking --
+
+    async def request(self, call: Call) -> Message:
+        """Send a request and wait for its RESPONSE.
+
+        A caller that is cancelled takes the request back, or sends a CANCEL.
+        """
+        await self._wait(call, self._join(call))
+        if call.outcome is not None:
+            raise self._error(call)
+        assert call.response is not None
+        return call.response
+
+    async def post_request(self, call: Call) -> None:
+        """Send a request whose answer goes to its `on_end`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._join(call):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        await self._wait(call, True)
+        if call.outcome is not None and call.entry is None:
+            raise self._error(call)
+
+    async def send_event(self, post: Post, *, unreliable: bool, flush: bool) -> None:
+        """Queue an event, waiting for credit and buffer."""
+        if self._since_yield > BATCH:
+            self._since_yield = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        self._since_yield += len(post.packed)
+        if unreliable and not self._may_join(post):
+            self.events_dropped += 1
+            return
+        if self._join(post):
+            await self._wait(post, True)
+        if flush and post.outcome is None:
+            await self._flush(post)
+        if post.outcome is not None:
+            raise self._error(post)
+
+    def send_event_nowait(self, post: Post, *, unreliable: bool) -> None:
+        """Queue an event, or raise trio.WouldBlock."""
+        if self._may_join(post):
+            self._join(post)
+        elif unreliable:
+            self.events_dropped += 1
+        else:
+            raise trio.WouldBlock
+
+    async def _flush(self, post: Post) -> None:
+        assert post.entry is not None
+        post.entry.on_sent = post.wake
+        self._flushing[post] = None
+        try:
+            await self._wait(post, False)
+        finally:
+            del self._flushing[post]
+
+    # -- what the connection tells --
+
+    def response_received(self, message: Message) -> None:
+        """Hand a RESPONSE to who waits for it; nobody may."""
+        call = self._calls.pop(message[1], None)
+        if call is not None:
+            call.response = message
+            call.end()
+
+    def pump(self) -> None:
+        """Let those go for whom there is room now, lane by lane."""
+        self._buffer_is_full = False
+        for lane in list(self._lanes):
+            waiting = self._lanes.pop(lane)
+            while waiting and self._admit(waiting[0]):
+                ticket = waiting.popleft()
+                if not ticket.waits_for_answer:
+                    ticket.wake()
+            if waiting:
+                self._lanes[lane] = waiting
+
+    def shut(self, gone: Callable[[Outcome | None, str], Exception]) -> None:
+        """Take no more calls, and end those that were never queued."""
+        if self._gone is None:
+            self._gone = gone
+        lanes, self._lanes = self._lanes, {}
+        for waiting in lanes.values():
+            for ticket in waiting:
+                ticket.outcome = Outcome.NEVER_SENT
+                ticket.wake()
+
+    def end_unsent(self, highest: int) -> None:
+        """End what the other side will not run: unsent, or above the id it named."""
+        for call in list(self._calls.values()):
+            assert call.entry is not None
+            if self._outbox.take_back(call.entry):
+                self._end(call, Outcome.NEVER_SENT)
+            elif call.id > highest:
+                self._end(call, Outcome.REFUSED)
+
+    def end_all(self) -> None:
+        """End every caller: there will be no answers any more."""
+        self.end_unsent(self._protocol.next_id)
+        for call in list(self._calls.values()):
+            self._end(call, Outcome.UNKNOWN)
+        for post in self._flushing:
+            post.outcome = Outcome.UNKNOWN
+            post.wake()
+
+    def _end(self, call: Call, outcome: Outcome) -> None:
+        del self._calls[call.id]
+        call.withdrawn(self._protocol)
+        call.outcome = outcome
+        call.end()
+
+    def _error(self, ticket: Ticket) -> Exception:
+        assert self._gone is not None
+        assert ticket.outcome is not None
+        return self._gone(ticket.outcome, ticket.what)
+
+    # -- lanes --
+
+    def _may_join(self, ticket: Ticket) -> bool:
+        """Whether a message could go at once; what is illegal raises."""
+        self._check(ticket)
+        return not self._must_queue(ticket) and self._fits(
+            ticket, len(ticket.payload(self._protocol))
+        )
+
+    def _join(self, ticket: Ticket) -> bool:
+        """Queue a message, or let it wait in its lane: then True."""
+        self._check(ticket)
+        if not self._must_queue(ticket) and self._admit(ticket):
+            return False
+        self._lanes.setdefault(ticket.lane, deque()).append(ticket)
+        return True
+
+    def _must_queue(self, ticket: Ticket) -> bool:
+        return self._buffer_is_full or ticket.lane in self._lanes
+
+    def _check(self, ticket: Ticket) -> None:
+        if self._gone is not None:
+            raise self._gone(None, ticket.what)
+        size = ticket.size_at_most(self._protocol)
+        if size > self._protocol.max_frame:
+            raise MessageTooLargeError(ticket.what, size, self._protocol.max_frame)
+        if not ticket.is_taken(self._protocol):
+            raise LocalProtocolError(
+                f"{ticket.what} cannot be sent: the other side takes none at all (its"
+                " max_concurrent_requests, max_request_weight or max_event_weight is 0)"
+            )
+
+    def _fits(self, ticket: Ticket, size: int) -> bool:
+        if not ticket.fits(self._protocol, size):
+            return False
+        if not self._outbox.has_room(size):
+            # From now on nobody overtakes, or a large message would never go.
+            self._buffer_is_full = True
+        return not self._buffer_is_full
+
+    def _admit(self, ticket: Ticket) -> bool:
+        payload = ticket.payload(self._protocol)
+        if not self._fits(ticket, len(payload)):
+            return False
+        ticket.queued(self._protocol, len(payload))
+        ticket.entry = self._outbox.put(payload)
+        if isinstance(ticket, Call):
+            self._calls[ticket.id] = ticket
+        if ticket.scope is not None:
+            ticket.scope.deadline = math.inf
+        self._wake_writer()
+        return True
+
+    async def _wait(self, ticket: Ticket, in_lane: bool) -> None:
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            ticket.task = None
+            self._give_up(ticket)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        ticket.task = trio.lowlevel.current_task()
+        if not (in_lane and inside_handler.get()):
+            await trio.lowlevel.wait_task_rescheduled(give_up)
+            return
+        with trio.move_on_after(self._handler_wait) as ticket.scope:
+            await trio.lowlevel.wait_task_rescheduled(give_up)
+        if ticket.scope.cancelled_caught:
+            raise ticket.busy(
+                f"{ticket.what} waited {self._handler_wait:g} s (handler_wait) inside"
+                " a handler for the other side to take it; nothing was sent"
+            )
+
+    def _give_up(self, ticket: Ticket) -> None:
+        if isinstance(ticket, Call):
+            self._calls.pop(ticket.id, None)
+        if ticket.entry is None:
+            waiting = self._lanes[ticket.lane]
+            waiting.remove(ticket)
+            if not waiting:
+                del self._lanes[ticket.lane]
+        elif self._outbox.take_back(ticket.entry):
+            ticket.withdrawn(self._protocol)
+        elif isinstance(ticket, Call):
+            self._protocol.request_abandoned(ticket.id)
+            self._outbox.put_control((Kind.CANCEL, ticket.id), ticket.cancel_message())
+            self._wake_writer()
+        self.pump()

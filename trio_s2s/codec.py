@@ -1,0 +1,178 @@
+"""One message to and from msgpack bytes; raises one error type."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgpack
+
+from trio_s2s.codes import CloseCode
+from trio_s2s.errors import EncodeError, RemoteProtocolError
+from trio_s2s.forms import MAX_DEPTH, Message, check_form, clip
+
+__all__ = [
+    "NOTHING",
+    "pack",
+    "pack_event",
+    "pack_parameters",
+    "pack_request",
+    "pack_response",
+    "unpack_messages",
+]
+
+_packer = msgpack.Packer(datetime=True, autoreset=True)
+pack: Callable[[Any], bytes] = _packer.pack
+"""Pack a message of numbers and texts that this package made."""
+
+NOTHING = pack({})
+"""An empty parameter table."""
+
+
+# -- packing --
+
+
+def pack_parameters(parameters: Mapping[int | str, Any], max_elements: int) -> bytes:
+    """Pack a parameter table; `EncodeError` names what can't travel, and where."""
+    table = parameters if type(parameters) is dict else dict(parameters)
+    _check_map(table, "parameters", 0, max_elements)
+    try:
+        return pack(table)
+    except (TypeError, ValueError, OverflowError) as error:
+        path, text = next(_culprits(table, "parameters"), ("parameters", str(error)))
+        raise EncodeError(f"{path} cannot travel: {text}") from error
+
+
+def _check(value: Any, path: str, depth: int, limit: int) -> None:
+    if isinstance(value, dict):
+        _check_map(value, path, depth, limit)
+    elif isinstance(value, msgpack.ExtType):
+        raise EncodeError(f"{path} cannot travel: a msgpack extension type")
+    elif isinstance(value, (list, tuple)):
+        _check_size(value, path, depth, limit)
+        for index, item in enumerate(value):
+            if isinstance(item, (dict, list, tuple)):
+                _check(item, f"{path}[{index}]", depth + 1, limit)
+
+
+def _check_map(value: dict[Any, Any], path: str, depth: int, limit: int) -> None:
+    _check_size(value, path, depth, limit)
+    for key, item in value.items():
+        if type(key) is not int and type(key) is not str:
+            raise EncodeError(f"{path} cannot travel: its key {key!r} is no int or str")
+        if isinstance(item, (dict, list, tuple)):
+            _check(item, _step(path, key), depth + 1, limit)
+
+
+def _check_size(value: Any, path: str, depth: int, limit: int) -> None:
+    if depth > MAX_DEPTH:
+        raise EncodeError(f"{path} cannot travel: nested more than {MAX_DEPTH} deep")
+    if len(value) > limit:
+        raise EncodeError(
+            f"{path} cannot travel: {len(value):,} elements, more than {limit:,}"
+            " (max_elements)"
+        )
+
+
+def _step(path: str, key: int | str) -> str:
+    return f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]"
+
+
+def _culprits(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Find what the packer refused; slow, so only to word an error."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _culprits(key, f"a key of {path}")
+            yield from _culprits(item, _step(path, key))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _culprits(item, f"{path}[{index}]")
+    else:
+        try:
+            pack(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            yield path, f"{type(value).__name__}: {error}"
+
+
+def pack_request(
+    request_id: int, code: int, parameters: bytes, options: Mapping[int, Any]
+) -> bytes:
+    """Pack a REQUEST around parameters that are packed already."""
+    head = b"\x95\x05" if options else b"\x94\x05"
+    tail = pack(options) if options else b""
+    return b"".join((head, pack(request_id), pack(code), parameters, tail))
+
+
+def pack_response(
+    request_id: int, return_code: int, parameters: bytes, debug_message: str | None
+) -> bytes:
+    """Pack a RESPONSE around parameters that are packed already."""
+    ends = pack(debug_message)
+    return b"".join(
+        (b"\x95\x06", pack(request_id), pack(return_code), parameters, ends)
+    )
+
+
+def pack_event(code: int, parameters: bytes, channel: int) -> bytes:
+    """Pack an EVENT around parameters that are packed already."""
+    if channel == 0:
+        return b"".join((b"\x93\x07", pack(code), parameters))
+    return b"".join((b"\x94\x07", pack(code), parameters, pack(channel)))
+
+
+# -- unpacking --
+
+
+def unpack_messages(body: bytes, max_elements: int) -> list[tuple[Message, int]]:
+    """Unpack a frame's body into messages of the right form, with their sizes.
+
+    Whatever is wrong with it becomes a `RemoteProtocolError`.
+    """
+    try:
+        try:
+            found = [(msgpack.unpackb(body, **_options(max_elements)), len(body))]
+        except msgpack.ExtraData:
+            found = _unpack_batch(body, max_elements)
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        msgpack.exceptions.UnpackException,
+    ) as error:
+        raise RemoteProtocolError(
+            f"a frame of {len(body):,} bytes holds no messages:"
+            f" {clip(str(error), 200) or type(error).__name__}",
+            CloseCode.DECODE,
+        ) from error
+    for message, _ in found:
+        check_form(message)
+    return found
+
+
+def _options(max_elements: int) -> dict[str, Any]:
+    return {
+        "raw": False,
+        "strict_map_key": False,
+        "timestamp": 3,
+        "ext_hook": _refuse_extension,
+        "max_array_len": max_elements,
+        "max_map_len": max_elements,
+    }
+
+
+def _refuse_extension(code: int, _data: bytes) -> None:
+    raise ValueError(f"extension type {code}")
+
+
+def _unpack_batch(body: bytes, max_elements: int) -> list[tuple[Message, int]]:
+    # A fresh Unpacker a frame: one that is kept holds 44 KiB for every connection.
+    unpacker = msgpack.Unpacker(max_buffer_size=len(body), **_options(max_elements))
+    unpacker.feed(body)
+    found = []
+    start = 0
+    for message in unpacker:
+        end = unpacker.tell()
+        found.append((message, end - start))
+        start = end
+    if start != len(body):
+        raise ValueError(f"the last message lacks its end ({len(body) - start} bytes)")
+    return found

@@ -1,0 +1,320 @@
+"""One transport and one protocol: messages in and out, waiting callers, keep-alive.
+
+Theory of operation. Three tasks work on a connection. The transport's *reader* takes
+what the stream has and hands on every complete message without waiting for anybody.
+Its *writer* sends what waits in the outbox, all of it in one frame, and is the only one
+that sends, so that no cancelled caller can tear a frame. The *keep-alive* asks for a
+sign of life. All three are shielded: they end when their owner says so (`close`), which
+it does once the peer's handlers and hooks had their time.
+
+An end begins with a reason: the first one wins, and no new calls are taken. It goes on
+in one of two ways. `say_goodbye` drains: both sides answer what they took on, then send
+their last GOODBYE. `fail` is for errors and losses: every caller ends at once, what
+waits is dropped, and a last GOODBYE says why, if there is somebody to tell.
+"""
+
+from collections.abc import Callable
+from typing import Final
+from typing import Protocol as Interface
+
+import trio
+
+from trio_s2s.calls import Calls
+from trio_s2s.codec import NOTHING, pack, pack_response, unpack_messages
+from trio_s2s.codes import (
+    CloseCode,
+    DisconnectReason,
+    Kind,
+    ReturnCode,
+    reason_of_goodbye,
+)
+from trio_s2s.config import PeerConfig
+from trio_s2s.ending import Ending
+from trio_s2s.errors import MessageTooLargeError
+from trio_s2s.forms import Message, clip
+from trio_s2s.framing import FrameDecoder
+from trio_s2s.heartbeat import Heartbeat
+from trio_s2s.outbox import Outbox
+from trio_s2s.protocol import Phase, Protocol
+from trio_s2s.runtime import now
+from trio_s2s.statistics import PeerStatistics
+from trio_s2s.transport import Transport
+
+__all__ = ["Connection", "Receiver"]
+
+TURN: Final = 1_000
+"""Messages that the reader handles before the other tasks of the process get a turn."""
+
+
+class Receiver(Interface):
+    """Who is handed what arrives; none of it may wait."""
+
+    def request_received(self, message: Message) -> None:
+        """Take a REQUEST that was accounted for; it must be answered once."""
+
+    def event_received(self, message: Message, size: int) -> None:
+        """Take an EVENT that was accounted for; `event_handled` must be called."""
+
+    def cancel_received(self, request_id: int) -> None:
+        """Take note that nobody waits for this answer any more."""
+
+
+class Connection:
+    """A connection that is up, from behind WELCOME until its stream is closed."""
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        decoder: FrameDecoder,
+        protocol: Protocol,
+        heartbeat: Heartbeat,
+        config: PeerConfig,
+    ) -> None:
+        self.config = config
+        self.protocol = protocol
+        self.ending = Ending()
+        self.closed = trio.Event()
+        self.is_encrypted = isinstance(stream, trio.SSLStream)
+        self._decoder = decoder
+        self._heartbeat = heartbeat
+        self._receiver: Receiver | None = None
+        self._outbox = Outbox(config.send_buffer)
+        self._transport = Transport(stream, self, config.send_timeout)
+        self.calls = Calls(
+            protocol, self._outbox, self._transport.wake_writer, config.handler_wait
+        )
+        self._watch_scope = trio.CancelScope(shield=True)
+        self._moved = trio.lowlevel.ParkingLot()
+        self._is_over = False
+        self._has_farewell = False
+        self._messages_received = 0
+
+    def start(self, nursery: trio.Nursery, receiver: Receiver) -> None:
+        """Start the three tasks; `close` ends them."""
+        self._receiver = receiver
+        self._transport.start(nursery)
+        nursery.start_soon(self._run_keep_alive, name="keep-alive")
+
+    def statistics(self) -> PeerStatistics:
+        """Count."""
+        return PeerStatistics(
+            round_trip_time=self._heartbeat.round_trip_time,
+            bytes_received=self._transport.bytes_received,
+            bytes_sent=self._transport.bytes_sent,
+            messages_received=self._messages_received,
+            messages_sent=self._outbox.messages_taken,
+            requests_running=len(self.protocol.running),
+            requests_outstanding=len(self.protocol.outstanding),
+            bytes_waiting=self._outbox.size,
+            events_dropped=self.calls.events_dropped,
+            late_responses=self.protocol.late_responses,
+            glitches=self.protocol.glitches,
+        )
+
+    # -- what the peer's side asks for --
+
+    def respond(
+        self,
+        request_id: int,
+        return_code: int,
+        parameters: bytes,
+        debug_message: str | None = None,
+    ) -> None:
+        """Queue the answer to a request, or raise MessageTooLargeError."""
+        if not self.speaks:
+            return
+        payload = pack_response(request_id, return_code, parameters, debug_message)
+        if len(payload) > self.protocol.max_frame:
+            raise MessageTooLargeError(
+                f"the answer to request {request_id}",
+                len(payload),
+                self.protocol.max_frame,
+            )
+        self.protocol.response_queued(request_id)
+        self._outbox.put(payload, is_response=True)
+        self._transport.wake_writer()
+        self.moved()
+
+    def event_handled(self, channel: int, size: int) -> None:
+        """Give back the weight of an event."""
+        self.protocol.event_handled(channel, size)
+        self._transport.wake_writer()
+        self.moved()
+
+    def ping(self) -> None:
+        """Ask for a sign of life now."""
+        self._heartbeat.ask(self._send_ping)
+
+    def moved(self) -> None:
+        """Let `drain` look again."""
+        self._moved.unpark_all()
+
+    # -- ending --
+
+    def say_goodbye(self, reason: DisconnectReason, detail: str, code: int) -> None:
+        """Begin to drain: no new work, what was accepted is finished first."""
+        if self._record(reason, detail):
+            self._send_goodbye(code, detail, last=False)
+
+    def fail(
+        self, reason: DisconnectReason, detail: str, code: int | None = None
+    ) -> None:
+        """End at once: every caller learns why; a code is told to the other side."""
+        self._record(reason, detail)
+        if self._is_over:
+            return
+        self.calls.end_all()
+        self._outbox.clear()
+        if code is None:
+            self.protocol.abandon()
+        self.finish(code or CloseCode.CLOSED, detail)
+
+    async def drain(
+        self, has_work: Callable[[], bool], has_answers: Callable[[], bool]
+    ) -> None:
+        """Wait until both sides have finished what they took on.
+
+        When it is over already, what remains is to hand on the answers.
+        """
+        while has_answers() or not self._is_over:
+            if self._is_drained and not has_work():
+                break
+            await self._moved.park()
+
+    @property
+    def _is_drained(self) -> bool:
+        return self.protocol.received is not Phase.OPEN and self.protocol.is_idle
+
+    def finish(self, code: int = CloseCode.CLOSED, detail: str = "") -> None:
+        """Say the last GOODBYE, unless it was said; there are no answers any more."""
+        if self.speaks:
+            self._send_goodbye(code, detail, last=True)
+        self.calls.end_all()
+        self._is_over = True
+        self.moved()
+
+    async def close(self) -> None:
+        """Let the last GOODBYEs pass, for at most 1 s, then close the stream."""
+        await self._transport.close(farewell=self._has_farewell)
+        self._watch_scope.cancel(reason="the connection is closed")
+        self.closed.set()
+
+    def _record(self, reason: DisconnectReason, detail: str) -> bool:
+        if not self.ending.record(reason, detail):
+            return False
+        self.calls.shut(self.ending.error)
+        return True
+
+    def _send_goodbye(self, code: int, text: str, *, last: bool) -> None:
+        self._outbox.put(pack(self.protocol.goodbye(code, clip(text), last=last)))
+        self._has_farewell = last
+        self._transport.wake_writer()
+
+    # -- what the transport asks for --
+
+    @property
+    def hears(self) -> bool:
+        """Whether the other side may say something still."""
+        return self.protocol.received is not Phase.LAST
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this side may say something still."""
+        return self.protocol.sent is not Phase.LAST
+
+    def take_data(self, data: bytes | bytearray) -> None:
+        """Take what arrived: any byte is a sign of life."""
+        self._heartbeat.last_received = now()
+        self._decoder.receive_data(data)
+
+    def take_frames(self) -> bool:
+        """Hand on the frames that are complete; True if the turn was over first."""
+        budget = TURN
+        while budget > 0:
+            body = self._decoder.next_frame()
+            if body is None:
+                break
+            for message, size in unpack_messages(body, self.config.max_elements):
+                self._messages_received += 1
+                budget -= 1
+                if self.protocol.receive(message, size):
+                    self._take_message(message, size)
+        self.calls.pump()
+        self.moved()
+        return budget <= 0
+
+    def take_end(self) -> None:
+        """Take note that the stream ended; a `last` GOODBYE would have come first."""
+        progress = self._decoder.progress()
+        detail = "the stream ended without a goodbye"
+        self.fail(
+            DisconnectReason.CONNECTION_LOST,
+            f"{detail}, after {progress}" if progress else detail,
+        )
+
+    def give_frame(self) -> tuple[bytes, list[Callable[[], None]]]:
+        """Give all that may leave now, as one frame."""
+        frame, sent = self._outbox.take_frame(
+            self.protocol.max_frame, map(pack, self.protocol.take_credits())
+        )
+        if frame:
+            self.calls.pump()
+        return frame, sent
+
+    # -- messages --
+
+    def _take_message(self, message: Message, size: int) -> None:
+        assert self._receiver is not None
+        match message[0]:
+            case Kind.REQUEST:
+                if self._outbox.response_size > self.config.send_buffer:
+                    text = "the answers that wait here are not taken"
+                    self.respond(message[1], ReturnCode.SERVER_BUSY, NOTHING, text)
+                else:
+                    self._receiver.request_received(message)
+            case Kind.RESPONSE:
+                self.calls.response_received(message)
+            case Kind.EVENT:
+                self._receiver.event_received(message, size)
+            case Kind.CANCEL:
+                self._receiver.cancel_received(message[1])
+            case Kind.PING:
+                self._send_control([Kind.PONG, message[1]])
+            case Kind.PONG:
+                if not self._heartbeat.answered(message[1]):
+                    self.protocol.glitch()
+            case Kind.GOODBYE:
+                self._take_goodbye(*message[1:5])
+            case Kind.CREDIT | Kind.CONTRACTS:
+                pass
+
+    def _take_goodbye(self, code: int, text: str, highest: int, last: bool) -> None:
+        if self.ending.goodbye_code is None:
+            self.ending.goodbye_code = code
+        self._record(reason_of_goodbye(code), clip(text) or "the other side closed")
+        self.calls.end_unsent(highest)
+        if last:
+            self.finish()
+        elif self.protocol.sent is Phase.OPEN:
+            self._send_goodbye(CloseCode.CLOSED, "", last=False)
+
+    def _send_control(self, message: Message) -> None:
+        if self.speaks:
+            self._outbox.put_control(message[0], pack(message))
+            self._transport.wake_writer()
+
+    # -- the keep-alive --
+
+    async def _run_keep_alive(self) -> None:
+        with self._watch_scope:
+            await self._heartbeat.watch(self._send_ping, self.protocol.refill)
+            limit = self._heartbeat.interval * self._heartbeat.misses
+            silent = now() - self._heartbeat.last_received
+            self.fail(
+                DisconnectReason.HEARTBEAT_TIMEOUT,
+                f"nothing was received for {silent:.1f} s (limit {limit:g} s)",
+                CloseCode.HEARTBEAT,
+            )
+
+    def _send_ping(self, token: int) -> None:
+        self._send_control([Kind.PING, token])

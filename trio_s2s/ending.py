@@ -1,0 +1,56 @@
+"""Why a connection ended: the first reason wins, and everybody is told the same."""
+
+from weakref import WeakKeyDictionary
+
+import trio
+
+from trio_s2s.codes import DisconnectReason, Outcome
+from trio_s2s.errors import PeerClosedError, PeerDisconnectedError, S2SError
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """The end of one connection, which may not have begun."""
+
+    def __init__(self) -> None:
+        self.reason: DisconnectReason | None = None
+        """Why it ended, None while it has not."""
+        self.detail = ""
+        """The reason in words."""
+        self.goodbye_code: int | None = None
+        """What the other side's first GOODBYE said."""
+        self.has_begun = trio.Event()
+        self._made: WeakKeyDictionary[BaseException, None] = WeakKeyDictionary()
+
+    def record(self, reason: DisconnectReason, detail: str) -> bool:
+        """Note why it ends; False if there was a reason before."""
+        if self.reason is not None:
+            return False
+        self.reason = reason
+        self.detail = detail
+        self.has_begun.set()
+        return True
+
+    def error(self, outcome: Outcome | None, what: str) -> S2SError:
+        """Make the error of one caller; without an outcome it came after the end."""
+        assert self.reason is not None
+        error: S2SError
+        if outcome is None and self.reason is DisconnectReason.LOCAL_CLOSE:
+            error = PeerClosedError(f"{what}: this side has closed the peer already")
+        else:
+            error = PeerDisconnectedError(
+                self.reason,
+                self.detail,
+                Outcome.NEVER_SENT if outcome is None else outcome,
+                self.goodbye_code,
+                what,
+            )
+        self._made[error] = None
+        return error
+
+    def explains(self, error: BaseException) -> bool:
+        """Whether an exception only says that this connection has ended."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self.explains, error.exceptions))
+        return error in self._made

@@ -1,0 +1,324 @@
+"""What applications subclass: hooks, handlers, and the calls to the other side."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, overload
+
+import attrs
+import trio
+
+from trio_s2s.codec import pack_event, pack_parameters
+from trio_s2s.codes import DisconnectReason, ReturnCode
+from trio_s2s.connection import Connection
+from trio_s2s.contracts import Event, Operation, contract_of
+from trio_s2s.errors import LocalProtocolError, OperationError
+from trio_s2s.forms import Message
+from trio_s2s.handlers import HandlerTable, table_of
+from trio_s2s.hooks import PeerHooks
+from trio_s2s.messages import (
+    EventData,
+    InitRequest,
+    InitResponse,
+    OperationRequest,
+    OperationResponse,
+    Parameters,
+    SendParameters,
+)
+from trio_s2s.statistics import PeerStatistics
+from trio_s2s.tasks import Tasks, inside_peers
+from trio_s2s.tickets import Call, Post
+
+__all__ = ["InboundPeer", "OutboundPeer", "Peer", "Session", "in_acceptor_hook", "log"]
+
+R = TypeVar("R")
+Args = TypeVarTuple("Args")
+
+log = logging.getLogger("trio_s2s")
+
+in_acceptor_hook: ContextVar[object] = ContextVar("in_acceptor_hook", default=None)
+"""The inbound peer whose `on_connected` is at work here."""
+
+_PLAIN = SendParameters()
+
+
+@attrs.define(eq=False)
+class Session:
+    """What a peer has from the moment that it is connected."""
+
+    connection: Connection
+    tasks: Tasks
+    crashed: Callable[[Exception, str], None]
+    """Called with the error of a task, and the task's name."""
+    responded: Callable[[Call, OperationRequest, SendParameters], None]
+    """Called with a call whose answer is for `on_operation_response`."""
+    finished: trio.Event = attrs.field(factory=trio.Event)
+    """Set when `on_disconnected` has run and the stream is closed."""
+
+
+class Peer(PeerHooks, trio.abc.AsyncResource):
+    """This side of one connection: subclass `InboundPeer` or `OutboundPeer`.
+
+    Photon: `S2SPeerBase`.
+    """
+
+    # Everything has a default in the class, so that a subclass may forget `super()`.
+    server_id: str = ""
+    """The other side's name; empty: it is anonymous."""
+    resumed: bool = False
+    """Whether the other side remembers this very server from before."""
+    local_address: str = ""
+    """This side's address, as `host:port`, or a path, or empty."""
+    remote_address: str = ""
+    """The other side's address, in the same form."""
+    response_object: Any = None
+    """The acceptor sets it in `__init__` or `create_peer`; the dialler reads it from
+    `on_connected` on. Photon: `ResponseObject`."""
+
+    _handlers: ClassVar[HandlerTable] = HandlerTable()
+    _session: Session | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Collect the marked methods; a wrong definition is a TypeError here."""
+        super().__init_subclass__(**kwargs)
+        cls._handlers = table_of(cls)
+
+    def __repr__(self) -> str:
+        """Say who it is, for a log."""
+        name = self.server_id or self.remote_address or "nobody yet"
+        if self._session is None:
+            return f"<{type(self).__name__} {name}, not connected>"
+        reason = self._session.connection.ending.reason
+        state = "connected" if reason is None else reason.name
+        return f"<{type(self).__name__} {name}, {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled: a connection can't be in two places."""
+        raise TypeError(f"{self!r} is a live connection and can't be copied or pickled")
+
+    # -- operations --
+
+    @overload
+    async def request(self, operation: Operation[R]) -> R: ...
+
+    @overload
+    async def request(self, operation: OperationRequest) -> OperationResponse: ...
+
+    async def request(self, operation: Any) -> Any:
+        """Send an operation and wait for its answer.
+
+        An `Operation` gives its typed result; an answer with an error code is an
+        OperationError. An `OperationRequest` gives its `OperationResponse`, whatever
+        the code.
+
+        Raises EncodeError or MessageTooLargeError (nothing was sent), ContractError
+        (the answer does not fit), PeerDisconnectedError (its `outcome` says what became
+        of the request), PeerClosedError. Waits while the other side has no free slot,
+        inside a handler for `handler_wait` at most.
+
+        Cancellation: a request that has not left is taken back, for one that has the
+        other side's handler is cancelled; the connection stays whole.
+        """
+        if isinstance(operation, OperationRequest):
+            code = operation.operation_code
+            answer = await self._ask(code, operation.parameters, "request")
+            return OperationResponse(code, *answer[2:5])
+        contract = contract_of(type(operation))
+        table = contract.to_parameters(operation)
+        answer = await self._ask(contract.code, table, contract.name)
+        if answer[2] != ReturnCode.OK:
+            raise _operation_error(contract.name, *answer[2:5])
+        return contract.result_from_parameters(answer[3])
+
+    async def send_operation_request(
+        self,
+        request: OperationRequest,
+        send_parameters: SendParameters = _PLAIN,
+    ) -> None:
+        """Send an operation whose answer comes to `on_operation_response`.
+
+        Photon: `SendOperationRequest`. Waits, raises and is cancelled like
+        `send_event`; once it has returned, the answer will come.
+        """
+        session = self._usable("a request", send_parameters)
+        call = self._call(request.operation_code, request.parameters, "request")
+        if send_parameters.channel:
+            call.options = {1: send_parameters.channel}
+        call.on_end = lambda ended: session.responded(ended, request, send_parameters)
+        await session.connection.calls.post_request(call)
+
+    # -- events --
+
+    async def send_event(
+        self,
+        event: Event | EventData,
+        send_parameters: SendParameters = _PLAIN,
+    ) -> None:
+        """Send an event, waiting for the other side's window and the send buffer.
+
+        Photon: `SendEvent`. Returns when the event is queued; with `flush`, when the
+        transport has taken it. `unreliable` drops it instead of waiting.
+
+        Raises EncodeError or MessageTooLargeError, LocalProtocolError (`encrypted`
+        without TLS), PeerDisconnectedError, PeerClosedError, PeerBusyError (inside a
+        handler, after `handler_wait`).
+
+        Cancellation: an event that still waits is not sent; never half of one. Always a
+        cancel point, a schedule point at least every 64 KiB.
+        """
+        session = self._usable("an event", send_parameters)
+        await session.connection.calls.send_event(
+            self._post(event, send_parameters.channel),
+            unreliable=send_parameters.unreliable,
+            flush=send_parameters.flush,
+        )
+
+    def send_event_nowait(
+        self,
+        event: Event | EventData,
+        send_parameters: SendParameters = _PLAIN,
+    ) -> None:
+        """Send an event, or raise trio.WouldBlock where `send_event` would wait."""
+        session = self._usable("an event", send_parameters)
+        session.connection.calls.send_event_nowait(
+            self._post(event, send_parameters.channel),
+            unreliable=send_parameters.unreliable,
+        )
+
+    # -- tasks, and the end --
+
+    def start_soon(
+        self, function: Callable[[*Args], Awaitable[object]], *args: *Args
+    ) -> None:
+        """Run a task for as long as the connection lives.
+
+        If it raises, the peer is disconnected with INTERNAL_ERROR.
+        """
+        session = self._usable("start_soon", _PLAIN)
+        name = getattr(function, "__qualname__", repr(function))
+
+        async def run() -> None:
+            try:
+                await function(*args)
+            except Exception as error:
+                session.crashed(error, name)
+
+        session.tasks.start_soon(run, name=name)
+
+    async def disconnect(self, detail: str = "", *, code: int = 0) -> None:
+        """Say goodbye, finish what was accepted for `drain_timeout`, and close.
+
+        Photon: `Disconnect`. The other side sees REMOTE_CLOSE with this text; `code` is
+        the application's own, 0 or above. Returns when `on_disconnected` has run; from
+        inside a hook, handler or task of this peer it starts the end and returns.
+
+        Cancellation: the end goes on without the caller.
+        """
+        if code < 0:
+            raise ValueError(f"code is 0 or the application's own, above 0, not {code}")
+        session = self._session
+        if session is None:
+            await trio.lowlevel.checkpoint()
+            return
+        session.connection.say_goodbye(
+            DisconnectReason.LOCAL_CLOSE, detail or "closed by this side", code
+        )
+        if self in inside_peers.get():
+            await trio.lowlevel.checkpoint()
+        else:
+            await session.finished.wait()
+
+    def abort(self) -> None:
+        """Close at once, without a goodbye. Photon: `AbortConnection`."""
+        if self._session is not None:
+            self._session.connection.fail(
+                DisconnectReason.LOCAL_CLOSE, "aborted by this side"
+            )
+
+    async def aclose(self) -> None:
+        """Disconnect; if that is cancelled, abort."""
+        try:
+            await self.disconnect()
+        except trio.Cancelled:
+            self.abort()
+            raise
+
+    def statistics(self) -> PeerStatistics:
+        """Count what has happened on this connection."""
+        if self._session is None:
+            raise LocalProtocolError(f"{self!r} has no statistics yet")
+        return self._session.connection.statistics()
+
+    # -- within --
+
+    def _usable(self, what: str, send_parameters: SendParameters) -> Session:
+        session = self._session
+        if session is None:
+            raise LocalProtocolError(f"{what}: {self!r} is not connected yet")
+        ending = session.connection.ending
+        if ending.reason is not None:
+            raise ending.error(None, what)
+        if send_parameters.encrypted and not session.connection.is_encrypted:
+            raise LocalProtocolError(
+                f"{what} must travel encrypted, and this connection has no TLS"
+            )
+        return session
+
+    async def _ask(self, code: int, parameters: Parameters, name: str) -> Message:
+        what = f"{name} (operation {code})"
+        session = self._usable(what, _PLAIN)
+        if in_acceptor_hook.get() is self:
+            raise LocalProtocolError(
+                f"{what}: an acceptor's on_connected can't send requests to its own"
+                " peer, whose on_connected may wait for it; ask from start_soon"
+            )
+        call = self._call(code, parameters, name)
+        return await session.connection.calls.request(call)
+
+    def _call(self, code: int, parameters: Parameters, name: str) -> Call:
+        packed = self._pack(parameters)
+        return Call(f"{name} (operation {code})", code=code, parameters=packed)
+
+    def _post(self, event: Event | EventData, channel: int) -> Post:
+        if isinstance(event, EventData):
+            code, table, name = event.event_code, event.parameters, "event"
+        else:
+            contract = contract_of(type(event))
+            code, name = contract.code, contract.name
+            table = contract.to_parameters(event)
+        packed = pack_event(code, self._pack(table), channel)
+        return Post(f"{name} (event {code})", channel=channel, packed=packed)
+
+    def _pack(self, parameters: Parameters) -> bytes:
+        assert self._session is not None
+        config = self._session.connection.config
+        return pack_parameters(parameters, config.max_elements)
+
+
+class InboundPeer(Peer):
+    """A peer that an application makes for a connection that it accepts.
+
+    Photon: `InboundS2SPeer`.
+    """
+
+    def __init__(self, init_request: InitRequest) -> None:
+        self.init_request = init_request
+        """Who asked to be let in."""
+
+
+class OutboundPeer(Peer):
+    """A peer that dials. Photon: `OutboundS2SPeer`."""
+
+    init_response: InitResponse = InitResponse()
+    """Who let us in, from `on_connected` on."""
+
+
+def _operation_error(
+    name: str, return_code: int, table: Parameters, text: str | None
+) -> OperationError:
+    details: Any = table
+    if return_code == ReturnCode.OPERATION_INVALID:
+        details = table.get(0)
+    error = OperationError(return_code, f"{name}: {text or 'no text'}", details)
+    error.was_received = True
+    return error

@@ -1,0 +1,37 @@
+"""Plain text stays at home: which addresses may go without TLS."""
+
+import ipaddress
+import ssl
+
+__all__ = ["check_port", "is_loopback", "refuse_plain_text"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address never leaves this machine.
+
+    A name other than `localhost` counts as one that may: what it means is not known
+    before it was looked up, and may be another address the next time.
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_plain_text(
+    what: str, host: str, ssl_context: ssl.SSLContext | None, insecure: bool
+) -> None:
+    """Raise a ValueError where bytes would leave this machine in plain text."""
+    if ssl_context is None and not insecure and not is_loopback(host):
+        raise ValueError(
+            f"{what} {host} would send everything in plain text over the network: pass"
+            " ssl_context=, or insecure=True if something else protects this network"
+        )
+
+
+def check_port(port: int, *, lowest: int) -> None:
+    """Raise a ValueError for what is no port: the system would take 65536 for 0."""
+    if type(port) is not int or not lowest <= port <= 65535:
+        raise ValueError(f"port is a whole number, {lowest} to 65535, not {port!r}")

@@ -1,0 +1,69 @@
+"""The tasks of one peer: in a clean context, counted, so that its end can wait."""
+
+import contextvars
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from trio_s2s.calls import inside_handler
+
+__all__ = ["Tasks", "inside_peers"]
+
+inside_peers: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar(
+    "inside_peers", default=()
+)
+"""The peers one of whose hooks, handlers or tasks is at work here."""
+
+
+class Tasks:
+    """Starts the handlers, hooks and tasks of one peer, and ends them."""
+
+    def __init__(self, nursery: trio.Nursery, owner: object) -> None:
+        self._nursery = nursery
+        self._owner = owner
+        self._clean = contextvars.copy_context()
+        self._clean.run(inside_handler.set, False)
+        self._clean.run(inside_peers.set, (owner,))
+        self._moved = trio.lowlevel.ParkingLot()
+        self.running = 0
+        """How many have not ended."""
+
+    def context(self, *, is_handler: bool) -> contextvars.Context:
+        """Give a context in which nothing of another request is left."""
+        context = self._clean.copy()
+        if is_handler:
+            context.run(inside_handler.set, True)
+        return context
+
+    def start_soon(
+        self,
+        function: Callable[..., Awaitable[object]],
+        *args: Any,
+        name: str,
+        is_handler: bool = False,
+    ) -> None:
+        """Start a task that the peer's end cancels."""
+        self.running += 1
+        context = self.context(is_handler=is_handler)
+        context.run(self._start, name, function, args)
+
+    def _start(
+        self, name: str, function: Callable[..., Awaitable[object]], args: Any
+    ) -> None:
+        self._nursery.start_soon(self._run, function, args, name=name)
+
+    async def _run(
+        self, function: Callable[..., Awaitable[object]], args: tuple[Any, ...]
+    ) -> None:
+        try:
+            await function(*args)
+        finally:
+            self.running -= 1
+            self._moved.unpark_all()
+
+    async def cancel(self, reason: str) -> None:
+        """Cancel all, and wait until the last has ended."""
+        self._nursery.cancel_scope.cancel(reason=reason)
+        while self.running:
+            await self._moved.park()

@@ -1,0 +1,243 @@
+"""The byte mover under a connection, over any `trio.abc.Stream`."""
+
+import errno
+import math
+import os
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from trio_s2s.codes import REASON_OF_ERROR, DisconnectReason
+from trio_s2s.errors import RemoteProtocolError
+from trio_s2s.framing import FrameDecoder
+from trio_s2s.runtime import now
+
+__all__ = [
+    "Owner",
+    "Transport",
+    "addresses_of",
+    "discard_rest",
+    "receive_frame",
+    "send_frame",
+    "show_address",
+]
+
+RECEIVE_SIZE: Final = 64 * 1024
+SEND_SIZE: Final = 64 * 1024
+FAREWELL: Final = 1.0
+"""Seconds that the end of a connection may take once the last GOODBYE is queued."""
+_RESET = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
+
+
+# -- before there is a connection --
+
+
+async def send_frame(stream: trio.abc.Stream, frame: bytes) -> None:
+    """Send one frame of the handshake."""
+    await stream.send_all(frame)
+
+
+async def receive_frame(stream: trio.abc.Stream, decoder: FrameDecoder) -> bytes:
+    """Receive one frame of the handshake; an end of the stream is an EOFError."""
+    while (body := decoder.next_frame()) is None:
+        data = await stream.receive_some(RECEIVE_SIZE)
+        if not data:
+            raise EOFError(decoder.progress())
+        decoder.receive_data(data)
+    return body
+
+
+async def discard_rest(stream: trio.abc.Stream) -> None:
+    """Half-close, then read until the other side has closed too, for 1 s at most.
+
+    To close on unread data would reset the connection, and with it what was sent last.
+    """
+    with trio.move_on_after(FAREWELL):
+        try:
+            if isinstance(stream, trio.abc.HalfCloseableStream):
+                await stream.send_eof()
+            while await stream.receive_some(RECEIVE_SIZE):
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+
+def addresses_of(stream: trio.abc.Stream) -> tuple[str, str]:
+    """Give the local and the remote address of a stream, empty where it has none."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return "", ""
+    return show_address(stream.socket.getsockname()), _remote_address(stream)
+
+
+def _remote_address(stream: trio.SocketStream) -> str:
+    try:
+        return show_address(stream.socket.getpeername())
+    except OSError:  # It has gone already.
+        return ""
+
+
+def show_address(address: object) -> str:
+    """Write a socket's address as `host:port`, `[host]:port`, or a path."""
+    match address:
+        case (str(host), int(port), *_):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case bytes(name):
+            return os.fsdecode(name)
+    return str(address)
+
+
+class Owner(Protocol):
+    """For whom bytes are moved; none of it may wait."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether there may be something to receive still."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there may be something to send still."""
+
+    def take_data(self, data: bytes | bytearray) -> None:
+        """Take what arrived."""
+
+    def take_frames(self) -> bool:
+        """Handle the frames that are complete; True if others should have a turn."""
+
+    def take_end(self) -> None:
+        """Take note that the stream has ended."""
+
+    def give_frame(self) -> tuple[bytes, list[Callable[[], None]]]:
+        """Give what is to be sent now, maybe nothing, and whom to tell then."""
+
+    def fail(
+        self, reason: DisconnectReason, detail: str, code: int | None = None
+    ) -> None:
+        """Take note that it can't go on."""
+
+
+class Transport:
+    """The reader and the writer of one stream.
+
+    Both are shielded, and end when `close` says so: a frame that was begun is sent
+    whole, whoever is cancelled.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, owner: Owner, send_timeout: float
+    ) -> None:
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self._stream = stream
+        self._owner = owner
+        self._send_timeout = send_timeout
+        self._parked: trio.lowlevel.Task | None = None
+        self._write_error: Exception | None = None
+        self._reader_scope = trio.CancelScope(shield=True)
+        self._writer_scope = trio.CancelScope(shield=True)
+        self._reader_done = trio.Event()
+        self._writer_done = trio.Event()
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start both tasks."""
+        nursery.start_soon(self._run_reader, name="reader")
+        nursery.start_soon(self._run_writer, name="writer")
+
+    def wake_writer(self) -> None:
+        """Tell the writer that there is something to send."""
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            trio.lowlevel.reschedule(task)
+
+    async def close(self, *, farewell: bool) -> None:
+        """Close the stream; with a farewell, let both tasks finish first, for 1 s."""
+        with trio.move_on_after(FAREWELL, shield=True):
+            if farewell:
+                await self._writer_done.wait()
+                await self._reader_done.wait()
+        self._reader_scope.cancel(reason="the connection is closed")
+        self._writer_scope.cancel(reason="the connection is closed")
+        await trio.aclose_forcefully(self._stream)
+
+    # -- the reader --
+
+    async def _run_reader(self) -> None:
+        with self._reader_scope:
+            try:
+                await self._read()
+            except RemoteProtocolError as error:
+                self._owner.fail(REASON_OF_ERROR[error.code], str(error), error.code)
+                await discard_rest(self._stream)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._lose(error)
+        if self._write_error is not None:
+            self._lose(self._write_error)
+        self._reader_done.set()
+
+    async def _read(self) -> None:
+        while self._owner.hears:
+            data = await self._stream.receive_some(RECEIVE_SIZE)
+            if not data:
+                self._owner.take_end()
+                return
+            self.bytes_received += len(data)
+            self._owner.take_data(data)
+            while self._owner.take_frames():
+                await trio.lowlevel.checkpoint()
+
+    # -- the writer --
+
+    async def _run_writer(self) -> None:
+        with self._writer_scope:
+            try:
+                await self._write()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                # What the other side said before it went is worth more than our error.
+                self._write_error = error
+                self._reader_scope.deadline = now() + FAREWELL
+        if now() >= self._writer_scope.deadline:
+            self._owner.fail(
+                DisconnectReason.WRITE_TIMEOUT,
+                f"the other side took nothing for {self._send_timeout:g} s"
+                " (send_timeout)",
+            )
+        self._writer_done.set()
+
+    async def _write(self) -> None:
+        while True:
+            frame, sent = self._owner.give_frame()
+            if frame:
+                await self._send(frame)
+                for tell in sent:
+                    tell()
+            elif self._owner.speaks:
+                self._parked = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._unpark)
+            else:
+                return
+
+    async def _send(self, frame: bytes) -> None:
+        view = memoryview(frame)
+        for start in range(0, len(frame), SEND_SIZE):
+            self._writer_scope.deadline = now() + self._send_timeout
+            await self._stream.send_all(view[start : start + SEND_SIZE])
+            self.bytes_sent += len(view[start : start + SEND_SIZE])
+        self._writer_scope.deadline = math.inf
+
+    def _unpark(self, _: object) -> trio.lowlevel.Abort:
+        self._parked = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    # -- losing it --
+
+    def _lose(self, error: Exception) -> None:
+        cause = error.__cause__
+        number = cause.errno if isinstance(cause, OSError) else None
+        self._owner.fail(
+            DisconnectReason.CONNECTION_RESET
+            if number in _RESET
+            else DisconnectReason.CONNECTION_LOST,
+            str(cause or error) or "the stream broke",
+        )
