@@ -1,4 +1,6 @@
-"""What becomes of a handler's result, or of its error, as an answer."""
+"""What becomes of a handler's result, or of its error, as an answer, and back."""
+
+from typing import Any
 
 import attrs
 
@@ -8,9 +10,19 @@ from trio_s2s.config import PeerConfig
 from trio_s2s.contracts import Contract
 from trio_s2s.errors import ContractError, EncodeError, OperationError
 from trio_s2s.forms import clip
-from trio_s2s.messages import OperationResponse
+from trio_s2s.messages import OperationResponse, Parameters
 
-__all__ = ["CANCELLED", "NEVER_RAN", "Answer", "answer_error", "answer_result"]
+__all__ = [
+    "BUSY",
+    "CANCELLED",
+    "NEVER_RAN",
+    "TOO_LARGE",
+    "Answer",
+    "answer_error",
+    "answer_invalid",
+    "answer_result",
+    "received_error",
+]
 
 MAY_RAISE = {ReturnCode.OPERATION_INVALID, ReturnCode.OPERATION_DENIED}
 """The codes below 0 with which a handler may answer."""
@@ -27,9 +39,16 @@ class Answer:
     """Whether the error must be logged here, since its text is not sent."""
 
 
+BUSY = Answer(
+    ReturnCode.SERVER_BUSY,
+    debug_message="the answers that wait here are not taken; this never ran",
+)
 CANCELLED = Answer(ReturnCode.CANCELLED, debug_message="the handler was cancelled")
 NEVER_RAN = Answer(
     ReturnCode.SHUTTING_DOWN, debug_message="the server closes; this never ran"
+)
+TOO_LARGE = Answer(
+    ReturnCode.RESPONSE_NOT_ENCODABLE, debug_message="the answer is too large"
 )
 
 
@@ -49,8 +68,8 @@ def answer_result(
             "on_operation_request returns an OperationResponse or None, not"
             f" {type(result).__name__}"
         )
-    table = pack_parameters(result.parameters, config.max_elements)
-    return Answer(result.return_code, table, result.debug_message)
+    packed = pack_parameters(result.parameters, config.max_elements)
+    return Answer(result.return_code, packed, result.debug_message)
 
 
 def answer_error(error: Exception, config: PeerConfig) -> Answer:
@@ -87,3 +106,18 @@ def _answer_operation_error(error: OperationError, config: PeerConfig) -> Answer
     table = details if isinstance(details, dict) else {0: details}
     packed = NOTHING if details is None else pack_parameters(table, config.max_elements)
     return Answer(error.return_code, packed, error.debug_message)
+
+
+# -- on the other side --
+
+
+def received_error(
+    name: str, return_code: int, table: Parameters, text: str | None
+) -> OperationError:
+    """Make the error that a caller sees for an answer that is not OK."""
+    details: Any = table
+    if return_code == ReturnCode.OPERATION_INVALID:
+        details = table.get(0)
+    error = OperationError(return_code, f"{name}: {text or 'no text'}", details)
+    error.was_received = True
+    return error

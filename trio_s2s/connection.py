@@ -19,15 +19,10 @@ from typing import Protocol as Interface
 
 import trio
 
+from trio_s2s.answers import BUSY, Answer
 from trio_s2s.calls import Calls
-from trio_s2s.codec import NOTHING, pack, pack_response, unpack_messages
-from trio_s2s.codes import (
-    CloseCode,
-    DisconnectReason,
-    Kind,
-    ReturnCode,
-    reason_of_goodbye,
-)
+from trio_s2s.codec import pack, pack_response, unpack_messages
+from trio_s2s.codes import CloseCode, DisconnectReason, Kind, reason_of_goodbye
 from trio_s2s.config import PeerConfig
 from trio_s2s.ending import Ending
 from trio_s2s.errors import MessageTooLargeError
@@ -83,7 +78,6 @@ class Connection:
         self.calls = Calls(
             protocol, self._outbox, self._transport.wake_writer, config.handler_wait
         )
-        self._watch_scope = trio.CancelScope(shield=True)
         self._moved = trio.lowlevel.ParkingLot()
         self._is_over = False
         self._has_farewell = False
@@ -93,10 +87,12 @@ class Connection:
         """Start the three tasks; `close` ends them."""
         self._receiver = receiver
         self._transport.start(nursery)
-        nursery.start_soon(self._run_keep_alive, name="keep-alive")
+        self._heartbeat.start(
+            nursery, self._send_ping, self.protocol.refill, self._silent
+        )
 
     def statistics(self) -> PeerStatistics:
-        """Count."""
+        """Count what has happened so far."""
         return PeerStatistics(
             round_trip_time=self._heartbeat.round_trip_time,
             bytes_received=self._transport.bytes_received,
@@ -113,23 +109,17 @@ class Connection:
 
     # -- what the peer's side asks for --
 
-    def respond(
-        self,
-        request_id: int,
-        return_code: int,
-        parameters: bytes,
-        debug_message: str | None = None,
-    ) -> None:
+    def respond(self, request_id: int, answer: Answer) -> None:
         """Queue the answer to a request, or raise MessageTooLargeError."""
         if not self.speaks:
             return
-        payload = pack_response(request_id, return_code, parameters, debug_message)
-        if len(payload) > self.protocol.max_frame:
-            raise MessageTooLargeError(
-                f"the answer to request {request_id}",
-                len(payload),
-                self.protocol.max_frame,
-            )
+        payload = pack_response(
+            request_id, answer.return_code, answer.parameters, answer.debug_message
+        )
+        limit = self.protocol.max_frame
+        if len(payload) > limit:
+            what = f"the answer to request {request_id}"
+            raise MessageTooLargeError(what, len(payload), limit)
         self.protocol.response_queued(request_id)
         self._outbox.put(payload, is_response=True)
         self._transport.wake_writer()
@@ -196,7 +186,7 @@ class Connection:
     async def close(self) -> None:
         """Let the last GOODBYEs pass, for at most 1 s, then close the stream."""
         await self._transport.close(farewell=self._has_farewell)
-        self._watch_scope.cancel(reason="the connection is closed")
+        self._heartbeat.stop()
         self.closed.set()
 
     def _record(self, reason: DisconnectReason, detail: str) -> bool:
@@ -268,8 +258,7 @@ class Connection:
         match message[0]:
             case Kind.REQUEST:
                 if self._outbox.response_size > self.config.send_buffer:
-                    text = "the answers that wait here are not taken"
-                    self.respond(message[1], ReturnCode.SERVER_BUSY, NOTHING, text)
+                    self.respond(message[1], BUSY)
                 else:
                     self._receiver.request_received(message)
             case Kind.RESPONSE:
@@ -303,18 +292,8 @@ class Connection:
             self._outbox.put_control(message[0], pack(message))
             self._transport.wake_writer()
 
-    # -- the keep-alive --
-
-    async def _run_keep_alive(self) -> None:
-        with self._watch_scope:
-            await self._heartbeat.watch(self._send_ping, self.protocol.refill)
-            limit = self._heartbeat.interval * self._heartbeat.misses
-            silent = now() - self._heartbeat.last_received
-            self.fail(
-                DisconnectReason.HEARTBEAT_TIMEOUT,
-                f"nothing was received for {silent:.1f} s (limit {limit:g} s)",
-                CloseCode.HEARTBEAT,
-            )
+    def _silent(self, detail: str) -> None:
+        self.fail(DisconnectReason.HEARTBEAT_TIMEOUT, detail, CloseCode.HEARTBEAT)
 
     def _send_ping(self, token: int) -> None:
         self._send_control([Kind.PING, token])

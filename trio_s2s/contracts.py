@@ -82,10 +82,12 @@ class _Field:
     alias: str
     path: str
     is_required: bool
-    converter: Converter
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+    expected: str
 
     def missing(self, _: object) -> Any:
-        raise Mismatch([("", self.converter.name, "nothing")])
+        raise Mismatch([("", self.expected, "nothing")])
 
 
 class _Record:
@@ -94,7 +96,8 @@ class _Record:
     def __init__(self, cls: Any) -> None:
         self.cls = cls
         self.name: str = cls.__name__
-        self.fields: tuple[_Field, ...] = ()
+        self.codes: list[int | str] = []
+        self.fields: list[_Field] = []
         self.is_ready = False
 
     def make_ready(self) -> None:
@@ -112,7 +115,7 @@ class _Record:
                     where = f"{self.name}.{attribute.name}"
                     raise TypeError(f"{where}: {error}") from error
                 fields[field.code] = field
-            self.fields = tuple(fields.values())
+            self.codes, self.fields = list(fields), list(fields.values())
         except BaseException:
             self.is_ready = False
             raise
@@ -121,26 +124,22 @@ class _Record:
         self.make_ready()
         if type(message) is not self.cls:
             raise values.wrong(self.name, message)
-        fields = self.fields
-        steps = [(f.path, f.converter.encode, getattr(message, f.name)) for f in fields]
-        codes = [f.code for f in fields]
-        return dict(zip(codes, values.gather(steps, "{}"), strict=True))
+        steps = [(f.path, f.encode, getattr(message, f.name)) for f in self.fields]
+        return dict(zip(self.codes, values.gather(steps, "{}"), strict=True))
 
     def decode(self, table: Any) -> Any:
         self.make_ready()
         if not isinstance(table, dict):
             raise values.wrong(self.name, table)
-        steps: list[tuple[str, Callable[[Any], Any], Any]] = []
-        aliases = []
-        for field in self.fields:
-            if field.code in table:
-                steps.append((field.path, field.converter.decode, table[field.code]))
-                aliases.append(field.alias)
-            elif field.is_required:
-                steps.append((field.path, field.missing, None))
-        arguments = values.gather(steps, "{}")
+        fields = [f for f in self.fields if f.code in table or f.is_required]
+        steps = [
+            (f.path, f.decode if f.code in table else f.missing, table.get(f.code))
+            for f in fields
+        ]
+        names = [f.alias for f in fields]
+        arguments = dict(zip(names, values.gather(steps, "{}"), strict=True))
         try:
-            return self.cls(**dict(zip(aliases, arguments, strict=True)))
+            return self.cls(**arguments)
         except Exception as error:
             # attrs' own validators put the attribute and more behind the text.
             text = str(error.args[0]) if error.args else type(error).__name__
@@ -171,8 +170,9 @@ def _field(position: int, attribute: Any, others: dict[int | str, _Field]) -> _F
         raise TypeError(f"parameter {code!r} is {others[code].name}'s; use another")
     path = f".{name} (parameter {code!r})"
     is_required = attribute.default is attrs.NOTHING
-    converter = values.converter_of(kind, _nested)
-    return _Field(code, name, attribute.alias, path, is_required, converter)
+    way = values.converter_of(kind, _nested)
+    ways = (way.encode, way.decode, way.name)
+    return _Field(code, name, attribute.alias, path, is_required, *ways)
 
 
 def _record_of(cls: Any) -> _Record:

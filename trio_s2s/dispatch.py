@@ -5,23 +5,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import attrs
 import trio
 
 from trio_s2s.answers import (
     CANCELLED,
     NEVER_RAN,
+    TOO_LARGE,
     Answer,
     answer_error,
     answer_invalid,
     answer_result,
 )
-from trio_s2s.codec import NOTHING
 from trio_s2s.codes import ReturnCode
 from trio_s2s.connection import Connection
 from trio_s2s.errors import ContractError, MessageTooLargeError
 from trio_s2s.forms import Message
 from trio_s2s.handlers import Handler
+from trio_s2s.lanes import Job, Lane
 from trio_s2s.messages import (
     EventData,
     OperationRequest,
@@ -38,50 +38,6 @@ RESPONSES = -1
 """The lane of `on_operation_response`, beside those of the channels."""
 
 
-def _nothing() -> None:
-    pass
-
-
-@attrs.define(eq=False)
-class _Job:
-    """One call of a handler, ready to be made."""
-
-    name: str
-    is_async: bool
-    method: Callable[..., Any]
-    arguments: Callable[[], tuple[Any, ...]]
-    """Made when the handler's turn has come: what waits is kept small. It may raise
-    ContractError."""
-    done: Callable[[], None] = _nothing
-    """Called once it is over, or will never begin."""
-
-
-class _Lane:
-    """Jobs of which one is at work at a time, in the order in which they came."""
-
-    def __init__(self, start: Callable[["_Lane", _Job], bool]) -> None:
-        self._start = start
-        self._waiting: deque[_Job] = deque()
-        self.is_busy = False
-
-    def add(self, job: _Job) -> None:
-        self._waiting.append(job)
-        if not self.is_busy:
-            self.go_on()
-
-    def go_on(self) -> None:
-        """Do what waits, up to a job that has to be awaited; its task goes on here."""
-        self.is_busy = True
-        while self._waiting:
-            if not self._start(self, self._waiting.popleft()):
-                return
-        self.is_busy = False
-
-    def clear(self) -> None:
-        """Forget what waits."""
-        self._waiting.clear()
-
-
 class Dispatcher:
     """Between a connection and its peer: what arrives becomes calls of handlers."""
 
@@ -92,7 +48,7 @@ class Dispatcher:
         self._tasks = tasks
         self._table = peer._handlers
         self._held: deque[Callable[[], None]] | None = deque()
-        self._lanes: dict[int, _Lane] = {}
+        self._lanes: dict[int, Lane] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
         self._told_unknown = False
 
@@ -173,7 +129,7 @@ class Dispatcher:
         self,
         request_id: int,
         scope: trio.CancelScope,
-        job: _Job,
+        job: Job,
         finish: Callable[[Any], Answer],
     ) -> None:
         answer = CANCELLED
@@ -184,7 +140,7 @@ class Dispatcher:
             del self._scopes[request_id]
             self._respond(request_id, answer)
 
-    async def _answer(self, job: _Job, finish: Callable[[Any], Answer]) -> Answer:
+    async def _answer(self, job: Job, finish: Callable[[Any], Answer]) -> Answer:
         try:
             arguments = job.arguments()
         except ContractError as error:
@@ -194,7 +150,7 @@ class Dispatcher:
         except Exception as error:
             return self._answer_error(error, job.name)
 
-    def _answer_now(self, job: _Job, finish: Callable[[Any], Answer]) -> Answer:
+    def _answer_now(self, job: Job, finish: Callable[[Any], Answer]) -> Answer:
         try:
             arguments = job.arguments()
         except ContractError as error:
@@ -211,12 +167,11 @@ class Dispatcher:
         return answer
 
     def _respond(self, request_id: int, answer: Answer) -> None:
-        send = partial(self._connection.respond, request_id)
         try:
-            send(answer.return_code, answer.parameters, answer.debug_message)
+            self._connection.respond(request_id, answer)
         except MessageTooLargeError as error:
             log.error("%r: %s", self._peer, error)
-            send(ReturnCode.RESPONSE_NOT_ENCODABLE, NOTHING, "the answer is too large")
+            self._connection.respond(request_id, TOO_LARGE)
 
     # -- events --
 
@@ -259,7 +214,7 @@ class Dispatcher:
                 {0: call.outcome},
                 f"the peer was disconnected (outcome {call.outcome.name})",
             )
-        job = _Job(
+        job = Job(
             "on_operation_response",
             True,
             self._peer.on_operation_response,
@@ -268,10 +223,10 @@ class Dispatcher:
         )
         self._when_open(partial(self._lane(RESPONSES).add, job))
 
-    def _lane(self, number: int) -> _Lane:
-        return self._lanes.setdefault(number, _Lane(self._start_job))
+    def _lane(self, number: int) -> Lane:
+        return self._lanes.setdefault(number, Lane(self._start_job))
 
-    def _start_job(self, lane: _Lane, job: _Job) -> bool:
+    def _start_job(self, lane: Lane, job: Job) -> bool:
         """Do a job of a lane; False if its task goes on with the lane."""
         if job.is_async:
             name = f"{job.name} (in order)"
@@ -286,7 +241,7 @@ class Dispatcher:
             job.done()
         return True
 
-    async def _run_job(self, lane: _Lane, job: _Job) -> None:
+    async def _run_job(self, lane: Lane, job: Job) -> None:
         try:
             await job.method(*job.arguments())
         except Exception as error:
@@ -297,12 +252,12 @@ class Dispatcher:
 
     # -- both --
 
-    def _plain(self, hook: Callable[..., Any], message: object, channel: int) -> _Job:
+    def _plain(self, hook: Callable[..., Any], message: object, channel: int) -> Job:
         sent = SendParameters(channel)
-        return _Job(hook.__name__, True, hook, lambda: (message, sent))
+        return Job(hook.__name__, True, hook, lambda: (message, sent))
 
-    def _typed(self, handler: Handler, table: dict[int | str, Any]) -> _Job:
-        return _Job(
+    def _typed(self, handler: Handler, table: dict[int | str, Any]) -> Job:
+        return Job(
             handler.name,
             handler.is_async,
             getattr(self._peer, handler.name),

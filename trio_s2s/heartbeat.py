@@ -26,12 +26,41 @@ class Heartbeat:
         self.round_trip_time: float | None = None
         self._token = 0
         self._asked_at = now()
+        self._scope = trio.CancelScope(shield=True)
 
-    async def watch(self, ask: Callable[[int], None], tick: Callable[[], None]) -> None:
-        """Return when the other side has been silent for too long.
+    def start(
+        self,
+        nursery: trio.Nursery,
+        ask: Callable[[int], None],
+        tick: Callable[[], None],
+        silent: Callable[[str], None],
+    ) -> None:
+        """Start the task that watches; `stop` ends it.
 
-        Calls `ask` with the token of a PING to send, and `tick` once an interval.
+        It calls `ask` with the token of a PING to send, `tick` once an interval, and
+        `silent`, with a text, when the other side has been silent for too long.
         """
+        nursery.start_soon(self._watch, ask, tick, silent, name="keep-alive")
+
+    def stop(self) -> None:
+        """End the task, which nothing else does: it is shielded."""
+        self._scope.cancel(reason="the connection is closed")
+
+    async def _watch(
+        self,
+        ask: Callable[[int], None],
+        tick: Callable[[], None],
+        silent: Callable[[str], None],
+    ) -> None:
+        with self._scope:
+            await self._until_silent(ask, tick)
+            limit = self.interval * self.misses
+            passed = now() - self.last_received
+            silent(f"nothing was received for {passed:.1f} s (limit {limit:g} s)")
+
+    async def _until_silent(
+        self, ask: Callable[[int], None], tick: Callable[[], None]
+    ) -> None:
         seen = self.last_received
         missed = 0
         delay = 0.0

@@ -16,11 +16,11 @@ from trio_s2s.peer import (
     InboundPeer,
     OutboundPeer,
     Peer,
-    Session,
     in_acceptor_hook,
     log,
 )
 from trio_s2s.protocol import Protocol
+from trio_s2s.session import Session
 from trio_s2s.tasks import Tasks, inside_peers
 from trio_s2s.tasktree import task_tree
 from trio_s2s.transport import addresses_of

@@ -1,161 +1,30 @@
 """Connect, and run a peer for a `with` block."""
 
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar, overload
 
-import attrs
 import trio
 
-from trio_s2s.codes import FailureReason
 from trio_s2s.config import PeerConfig
-from trio_s2s.errors import (
-    ConnectionFailedError,
-    ConnectionRejectedError,
-    RemoteProtocolError,
-)
-from trio_s2s.failures import explain_failure
-from trio_s2s.foreign import wrong_first_frame
-from trio_s2s.framing import FrameDecoder
-from trio_s2s.handshake import (
-    MAX_HANDSHAKE_FRAME,
-    Identity,
-    Welcome,
-    hello,
-    read_answer,
-    valid_server_id,
-)
-from trio_s2s.lifecycle import Life, run_hook
-from trio_s2s.messages import InitResponse
+from trio_s2s.dialler import Dialler
+from trio_s2s.errors import ConnectionFailedError
+from trio_s2s.lifecycle import run_hook
 from trio_s2s.peer import OutboundPeer
-from trio_s2s.runtime import new_instance_id, open_stream
+from trio_s2s.runtime import open_stream
 from trio_s2s.security import check_port, refuse_plain_text
 from trio_s2s.service import service_nursery
-from trio_s2s.transport import (
-    addresses_of,
-    receive_frame,
-    send_frame,
-    show_address,
-)
+from trio_s2s.transport import addresses_of, show_address
 
 __all__ = ["open_peer", "open_tcp_peer"]
 
 P = TypeVar("P", bound=OutboundPeer)
-Dial = Callable[[], Awaitable[trio.abc.Stream]]
-
-
-@attrs.frozen(kw_only=True)
-class _Dialler:
-    """How one connection is to be made."""
-
-    where: str
-    dial: Dial
-    application_name: str
-    init_object: Any
-    server_id: str | None
-    config: PeerConfig
-    instance_id: bytes = attrs.field(factory=new_instance_id)
-
-    def __attrs_post_init__(self) -> None:
-        if self.server_id is not None and not valid_server_id(self.server_id):
-            raise ValueError(
-                f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -, not {self.server_id!r}"
-            )
-
-    async def connect(self, peer: OutboundPeer) -> Life:
-        """Connect and shake hands; whatever fails is a ConnectionFailedError."""
-        # What can't travel is the caller's error, not one of the connection.
-        frame = hello(
-            Identity(self.instance_id),
-            self.application_name,
-            self.init_object,
-            self.config,
-        )
-        try:
-            with trio.fail_after(self.config.connect_timeout):
-                stream = await self.dial()
-        except (OSError, UnicodeError, trio.TooSlowError) as error:
-            raise explain_failure(error, self.where) from error
-        try:
-            return await self._shake_hands(stream, frame, peer)
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-
-    async def _shake_hands(
-        self, stream: trio.abc.Stream, frame: bytes, peer: OutboundPeer
-    ) -> Life:
-        decoder = FrameDecoder(MAX_HANDSHAKE_FRAME)
-        limit = self.config.handshake_timeout
-        try:
-            with trio.move_on_after(limit):
-                if isinstance(stream, trio.SSLStream):
-                    await stream.do_handshake()
-                answer = await self._exchange(stream, decoder, frame)
-                return self._welcomed(answer, stream, decoder, peer)
-        except ConnectionRejectedError as error:
-            raise ConnectionRejectedError(
-                error.code, error.debug_message, self.where
-            ) from error
-        except RemoteProtocolError as error:
-            found = wrong_first_frame(error, decoder.first_bytes())
-            raise explain_failure(found, self.where) from error
-        except (ConnectionFailedError, EOFError, trio.BrokenResourceError) as error:
-            raise explain_failure(error, self.where) from error
-        raise ConnectionFailedError(
-            f"cannot connect to {self.where}: no answer within {limit:g} s"
-            " (handshake_timeout)",
-            FailureReason.HANDSHAKE_TIMEOUT,
-        )
-
-    async def _exchange(
-        self, stream: trio.abc.Stream, decoder: FrameDecoder, frame: bytes
-    ) -> Welcome:
-        broken: trio.BrokenResourceError | None = None
-        try:
-            await send_frame(stream, frame)
-        except trio.BrokenResourceError as error:
-            # It may have said why before it closed.
-            broken = error
-        try:
-            body = await receive_frame(stream, decoder)
-        except (EOFError, trio.BrokenResourceError):
-            if broken is not None:
-                raise broken from None
-            raise
-        return read_answer(body, self.instance_id, self.config)
-
-    def _welcomed(
-        self,
-        welcome: Welcome,
-        stream: trio.abc.Stream,
-        decoder: FrameDecoder,
-        peer: OutboundPeer,
-    ) -> Life:
-        identity = welcome.identity
-        if self.server_id is not None and identity.server_id != self.server_id:
-            raise ConnectionFailedError(
-                f"it is {identity.server_id or 'anonymous'!r}, not {self.server_id!r}",
-                FailureReason.IDENTITY_MISMATCH,
-            )
-        peer.init_response = InitResponse(
-            identity.server_id,
-            identity.instance_id,
-            identity.version,
-            welcome.response_object,
-            welcome.resumed,
-        )
-        peer.response_object = welcome.response_object
-        peer.resumed = welcome.resumed
-        return Life.begin(
-            peer, stream, decoder, identity, welcome.terms, self.config, raises=True
-        )
 
 
 @asynccontextmanager
-async def _open(create_peer: Callable[[], P], dialler: _Dialler) -> AsyncGenerator[P]:
+async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerator[P]:
     peer = create_peer()
     try:
         life = await dialler.connect(peer)
@@ -209,7 +78,7 @@ def open_peer(
     async def dial() -> trio.abc.Stream:
         return stream
 
-    dialler = _Dialler(
+    dialler = Dialler(
         where=addresses_of(stream)[1] or "the other end of the stream",
         dial=dial,
         application_name=application_name,
@@ -297,7 +166,7 @@ def open_tcp_peer(
             return stream
         return trio.SSLStream(stream, ssl_context, server_hostname=host)
 
-    dialler = _Dialler(
+    dialler = Dialler(
         where=show_address((host, port)),
         dial=dial,
         application_name=application_name,

@@ -5,14 +5,13 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, overload
 
-import attrs
 import trio
 
+from trio_s2s.answers import received_error
 from trio_s2s.codec import pack_event, pack_parameters
 from trio_s2s.codes import DisconnectReason, ReturnCode
-from trio_s2s.connection import Connection
 from trio_s2s.contracts import Event, Operation, contract_of
-from trio_s2s.errors import LocalProtocolError, OperationError
+from trio_s2s.errors import LocalProtocolError
 from trio_s2s.forms import Message
 from trio_s2s.handlers import HandlerTable, table_of
 from trio_s2s.hooks import PeerHooks
@@ -25,11 +24,12 @@ from trio_s2s.messages import (
     Parameters,
     SendParameters,
 )
+from trio_s2s.session import Session
 from trio_s2s.statistics import PeerStatistics
-from trio_s2s.tasks import Tasks, inside_peers
+from trio_s2s.tasks import inside_peers
 from trio_s2s.tickets import Call, Post
 
-__all__ = ["InboundPeer", "OutboundPeer", "Peer", "Session", "in_acceptor_hook", "log"]
+__all__ = ["InboundPeer", "OutboundPeer", "Peer", "in_acceptor_hook", "log"]
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
@@ -40,20 +40,6 @@ in_acceptor_hook: ContextVar[object] = ContextVar("in_acceptor_hook", default=No
 """The inbound peer whose `on_connected` is at work here."""
 
 _PLAIN = SendParameters()
-
-
-@attrs.define(eq=False)
-class Session:
-    """What a peer has from the moment that it is connected."""
-
-    connection: Connection
-    tasks: Tasks
-    crashed: Callable[[Exception, str], None]
-    """Called with the error of a task, and the task's name."""
-    responded: Callable[[Call, OperationRequest, SendParameters], None]
-    """Called with a call whose answer is for `on_operation_response`."""
-    finished: trio.Event = attrs.field(factory=trio.Event)
-    """Set when `on_disconnected` has run and the stream is closed."""
 
 
 class Peer(PeerHooks, trio.abc.AsyncResource):
@@ -127,7 +113,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         table = contract.to_parameters(operation)
         answer = await self._ask(contract.code, table, contract.name)
         if answer[2] != ReturnCode.OK:
-            raise _operation_error(contract.name, *answer[2:5])
+            raise received_error(contract.name, *answer[2:5])
         return contract.result_from_parameters(answer[3])
 
     async def send_operation_request(
@@ -311,14 +297,3 @@ class OutboundPeer(Peer):
 
     init_response: InitResponse = InitResponse()
     """Who let us in, from `on_connected` on."""
-
-
-def _operation_error(
-    name: str, return_code: int, table: Parameters, text: str | None
-) -> OperationError:
-    details: Any = table
-    if return_code == ReturnCode.OPERATION_INVALID:
-        details = table.get(0)
-    error = OperationError(return_code, f"{name}: {text or 'no text'}", details)
-    error.was_received = True
-    return error
