@@ -131,15 +131,17 @@ class _Record:
         self.make_ready()
         if not isinstance(table, dict):
             raise values.wrong(self.name, table)
-        fields = [f for f in self.fields if f.code in table or f.is_required]
-        steps = [
-            (f.path, f.decode if f.code in table else f.missing, table.get(f.code))
-            for f in fields
-        ]
-        names = [f.alias for f in fields]
-        arguments = dict(zip(names, values.gather(steps, "{}"), strict=True))
+        names: list[str] = []
+        steps: list[tuple[str, Callable[[Any], Any], Any]] = []
+        for field in self.fields:
+            if field.code in table:
+                names.append(field.alias)
+                steps.append((field.path, field.decode, table[field.code]))
+            elif field.is_required:
+                steps.append((field.path, field.missing, None))
+        arguments = values.gather(steps, "{}")
         try:
-            return self.cls(**arguments)
+            return self.cls(**dict(zip(names, arguments, strict=True)))
         except Exception as error:
             # attrs' own validators put the attribute and more behind the text.
             text = str(error.args[0]) if error.args else type(error).__name__

@@ -153,13 +153,14 @@ class Transport:
 
     async def close(self, *, farewell: bool) -> None:
         """Close the stream; with a farewell, let both tasks finish first, for 1 s."""
-        with trio.move_on_after(FAREWELL, shield=True):
+        with trio.CancelScope(shield=True):  # It lasts for FAREWELL at most.
             if farewell:
-                await self._writer_done.wait()
-                await self._reader_done.wait()
-        self._reader_scope.cancel(reason="the connection is closed")
-        self._writer_scope.cancel(reason="the connection is closed")
-        await trio.aclose_forcefully(self._stream)
+                with trio.move_on_after(FAREWELL):
+                    await self._writer_done.wait()
+                    await self._reader_done.wait()
+            self._reader_scope.cancel(reason="the connection is closed")
+            self._writer_scope.cancel(reason="the connection is closed")
+            await trio.aclose_forcefully(self._stream)
 
     # -- the reader --
 

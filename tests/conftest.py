@@ -1,0 +1,83 @@
+"""A time limit for every test, with the tree of tasks, and a check for leaks."""
+
+import functools
+import gc
+import inspect
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from trio_s2s.tasktree import task_tree
+
+
+def real_seconds() -> float:
+    """Tell how long a test may run, also if its own clock is frozen or jumps."""
+    cpus = os.cpu_count() or 1
+    slow = "coverage" in sys.modules or os.getloadavg()[0] > cpus
+    return 30.0 if slow else 10.0
+
+
+def tasks_of(task: trio.lowlevel.Task | None) -> set[trio.lowlevel.Task]:
+    """Give the tasks in the nurseries that this very task has open."""
+    assert task is not None
+    return {child for nursery in task.child_nurseries for child in nursery.child_tasks}
+
+
+def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Make a test fail when it takes too long, or when it leaves a task behind."""
+
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        limit = real_seconds()
+        tree: list[str] = []
+        scope = trio.CancelScope()
+        root = trio.lowlevel.current_root_task()
+        system_tasks = tasks_of(root)
+
+        def expire() -> None:
+            tree.append(task_tree())
+            scope.cancel(reason="the test took too long")
+
+        token = trio.lowlevel.current_trio_token()
+        timer = threading.Timer(limit, token.run_sync_soon, [expire])
+        timer.daemon = True
+        timer.start()
+        try:
+            with scope:
+                await test(*args, **kwargs)
+        except Exception:
+            if not tree:  # Else it is but what the cancellation led to.
+                raise
+        finally:
+            timer.cancel()
+        if tree:
+            pytest.fail(f"the test took more than {limit} s\n{tree[0]}", pytrace=False)
+        left = tasks_of(trio.lowlevel.current_task()) | (tasks_of(root) - system_tasks)
+        assert not left, f"the test left tasks behind\n{task_tree()}"
+
+    return run
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Bound every async test, and every single example of an async property."""
+    test = getattr(item, "obj", None)
+    if inspect.iscoroutinefunction(test):
+        item.obj = bounded(test)  # type: ignore[attr-defined]  # a Function has it
+    elif hasattr(test, "hypothesis"):
+        inner = test.hypothesis.inner_test
+        if inspect.iscoroutinefunction(inner):
+            test.hypothesis.inner_test = bounded(inner)
+    return (yield)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collect_garbage() -> Iterator[None]:
+    """Find what a module's tests forgot to close: a ResourceWarning is an error."""
+    yield
+    gc.collect()

@@ -1,0 +1,152 @@
+"""The rows of the package: what may import what, and who alone may do what."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "trio_s2s"
+
+ROWS = (
+    ("codes", "runtime", "service", "statistics", "tasktree"),
+    ("errors", "heartbeat"),
+    ("messages", "config", "security", "ending", "failures", "foreign"),
+    ("values", "forms", "framing", "windows", "hooks"),
+    ("contracts", "codec", "outbox"),
+    ("protocol", "handshake", "handlers", "answers", "transport"),
+    ("tickets",),
+    ("calls",),
+    ("connection", "tasks"),
+    ("peer",),
+    ("dispatch",),
+    ("lifecycle",),
+    ("inbound", "outbound"),
+    ("__init__",),
+    ("demo",),
+    ("cli",),
+    ("__main__",),
+)
+"""A module imports only from rows above its own here, which are those below it."""
+
+CORE = {
+    "codes", "messages", "config", "values", "contracts", "codec", "forms", "framing",
+    "windows", "outbox", "protocol", "handshake",
+}  # fmt: skip
+"""No Trio, no log, no clock: bytes in, bytes out."""
+
+ONLY_IN: dict[str, set[str]] = {
+    "msgpack": {"codec"},
+    "time": {"runtime"},
+    "random": {"runtime"},
+    "secrets": {"runtime"},
+    "uuid": {"runtime"},
+}
+"""Who may import it."""
+
+EXCEPT = {("values", "uuid.UUID")}
+"""What is a type, and makes nothing up."""
+
+ONLY_CALLED_IN: dict[str, set[str]] = {
+    "send_all": {"transport"},
+    "receive_some": {"transport"},
+    "now": {"runtime"},
+    "utcnow": {"runtime"},
+    "today": {"runtime"},
+    "urandom": {"runtime"},
+}
+"""Who may call a method, or a function of a module, of this name."""
+
+READER = "transport"
+"""The module whose functions that start with `_read` are the reader of a connection."""
+
+READER_AWAITS = {"receive_some", "checkpoint"}
+"""What the reader may wait for: the other side, and its own turn; nobody else."""
+
+MODULES = [module for row in ROWS for module in row]
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))
+
+
+def imports_of(module: str) -> Iterator[tuple[str, str]]:
+    """Give everything that a module imports, anywhere in it, as module and name."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import, line {node.lineno}"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def own_imports_of(module: str) -> Iterator[str]:
+    """Give the modules of this package that a module imports."""
+    for name, attribute in imports_of(module):
+        package, _, rest = name.partition(".")
+        if package == "trio_s2s":
+            is_module = (PACKAGE / f"{attribute}.py").exists()
+            yield rest or (attribute if is_module else "__init__")
+
+
+def name_of(called: ast.expr) -> str:
+    """Give `c` of `a.b.c(...)`."""
+    function = called.func if isinstance(called, ast.Call) else called
+    return function.attr if isinstance(function, ast.Attribute) else ""
+
+
+def test_rows_hold_every_module_once() -> None:
+    assert sorted(MODULES) == sorted(path.stem for path in PACKAGE.glob("**/*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    rows = {name: number for number, row in enumerate(ROWS) for name in row}
+    wrong = {other for other in own_imports_of(module) if rows[other] >= rows[module]}
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_are_left_to_those_in_charge(module: str) -> None:
+    wrong = {
+        f"{name}.{attribute}".rstrip(".")
+        for name, attribute in imports_of(module)
+        if module not in ONLY_IN.get(name.partition(".")[0], {module})
+    }
+    assert not {name for name in wrong if (module, name) not in EXCEPT}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_calls_are_left_to_those_in_charge(module: str) -> None:
+    calls = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)]
+    names = {name_of(call) for call in calls}
+    assert not {
+        name for name in names if module not in ONLY_CALLED_IN.get(name, {module})
+    }
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_imported_for_type_checkers_alone(module: str) -> None:
+    assert "TYPE_CHECKING" not in ast.dump(tree_of(module))
+
+
+@pytest.mark.parametrize("module", sorted(CORE))
+def test_core_knows_neither_trio_nor_logs(module: str) -> None:
+    packages = {name.partition(".")[0] for name, _ in imports_of(module)}
+    assert packages.isdisjoint({"trio", "logging"})
+
+
+def test_reader_waits_only_for_the_other_side() -> None:
+    """Every deadlock between two peers begins with a reader that waits for more."""
+    readers = [
+        node
+        for node in ast.walk(tree_of(READER))
+        if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("_read")
+    ]
+    assert readers, "the reader has another name now"
+    for node in (inner for reader in readers for inner in ast.walk(reader)):
+        assert not isinstance(node, (ast.AsyncFor, ast.AsyncWith))
+        if isinstance(node, ast.Await):
+            assert name_of(node.value) in READER_AWAITS, f"line {node.lineno}"

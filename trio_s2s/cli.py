@@ -1,0 +1,28 @@
+"""The command line, `trio-s2s`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from trio_s2s import __version__
+from trio_s2s.demo import main as demo
+
+__all__ = ["main"]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 only if all of it held."""
+    parser = argparse.ArgumentParser(
+        prog="trio-s2s", description="Server-to-server links for Trio."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "demo", help="two servers in two processes talk, are cut off, and tell why"
+    )
+    parser.parse_args(args)
+    return demo([])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
