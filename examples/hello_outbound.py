@@ -1,4 +1,6 @@
-"""Ask for a greeting. With `hello_inbound.py` running it prints::
+"""Ask for a greeting.
+
+With `hello_inbound.py` running it prints::
 
     Hello, Ada!
 """
