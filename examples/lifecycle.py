@@ -52,9 +52,8 @@ async def main() -> None:
     async with trio.open_nursery() as nursery:
         [listener] = await nursery.start(s2s.serve_tcp, Door, 0)
         _, port = listener.socket.getsockname()
-        for event in 0, 1, 2:
-            await visit(port, "a guest", event)
-        await visit(port, "a thief", 0)
+        for event, who in (0, "guest"), (1, "guest"), (2, "guest"), (0, "a thief"):
+            await visit(port, who, event)
         nursery.cancel_scope.cancel()
 
 

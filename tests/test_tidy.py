@@ -28,9 +28,11 @@ ONE_MACHINE = re.compile(
     r"|pypi\.org|pythonhosted|npmjs|find-links|index-url"
 )
 PRAGMA = re.compile(
-    r"pragma: no \w+|noqa(: [A-Z]+\d+(, ?[A-Z]+\d+)*)?|(type|pyright): ignore(\[[^]]*\])?"
+    r"pragma: no \w+"
+    r"|noqa(: [A-Z]+\d+(, ?[A-Z]+\d+)*)?"
+    r"|(type|pyright): ignore(\[[^]]*\])?"
 )
-REASON = re.compile(r"(  +| +[-–—] | +# ?)\w")
+REASON = re.compile(r"(  +| +-+ | +# ?)\w")
 
 
 def tracked_text() -> Iterator[Path]:

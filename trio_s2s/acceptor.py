@@ -66,7 +66,7 @@ class Acceptor:
         handler_nursery: trio.Nursery | None,
     ) -> None:
         """Accept connections until cancelled; each peer is a task of the nursery."""
-        async with trio.open_nursery() as own:
+        async with listener, trio.open_nursery() as own:
             nursery = handler_nursery or own
             while True:
                 try:
@@ -129,8 +129,9 @@ class Acceptor:
             try:
                 life = await self._shake_hands(stream, where, decoder)
             except ConnectionRejectedError as error:
-                log.warning("%s rejected: %s", where, error)
-                await self._reject(stream, error.code, error.debug_message)
+                text = error.debug_message
+                log.warning("%s rejected with code %d: %s", where, error.code, text)
+                await self._reject(stream, error.code, text)
             except RemoteProtocolError as error:
                 found = wrong_first_frame(error, decoder.first_bytes())
                 log.warning("%s refused: %s", where, found)

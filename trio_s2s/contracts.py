@@ -15,7 +15,7 @@ from trio_s2s.values import Converter, Mismatch
 
 __all__ = ["Contract", "Event", "Operation", "contract_of", "parameter"]
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 _Table = dict[int | str, Any]
 _To = Callable[[Any], _Table]
@@ -30,7 +30,7 @@ _UNRESOLVED = (NameError, AttributeError)
 # -- what users write --
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)  # typing takes Annotated of equal marks for one: 1, True, 1.0.
 class _Parameter:
     code: Any
 
@@ -57,7 +57,7 @@ class _Message:
             _make_contract(cls)
 
 
-class Operation(_Message, Generic[R]):
+class Operation(_Message, Generic[R_co]):
     """The base of a question that an `R` answers: `class Greet(Operation[R], code=1)`.
 
     `R` is None, an attrs class, or any other type that can travel.

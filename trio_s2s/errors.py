@@ -166,7 +166,7 @@ class ContractError(S2SError):
     def __init__(self, subject: str, errors: Sequence[tuple[str, str, str]]) -> None:
         super().__init__(
             "; ".join(
-                f"{subject}.{path}: expected {expected}, got {got}"
+                f"{subject}{path and '.'}{path}: expected {expected}, got {got}"
                 for path, expected, got in errors
             )
         )

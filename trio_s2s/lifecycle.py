@@ -1,5 +1,6 @@
 """The life of one peer: connected, at work, disconnected with a reason."""
 
+import linecache
 import traceback
 from collections.abc import Awaitable, Callable
 
@@ -27,6 +28,8 @@ from trio_s2s.transport import addresses_of
 from trio_s2s.windows import Limits
 
 __all__ = ["Life", "run_hook"]
+
+_NOT_THE_APPLICATION = {"outcome", "trio", "trio_s2s"}
 
 
 async def run_hook(
@@ -150,13 +153,8 @@ class Life:
             self._is_connecting = False
             self._connection.moved()
         if scope.cancelled_caught:
-            self._task_failed(
-                TimeoutError(
-                    f"on_connected took more than {limit:g} s (connected_timeout),"
-                    f" waiting in {place}"
-                ),
-                "on_connected",
-            )
+            text = f"it took more than {limit:g} s (connected_timeout), in {place}"
+            self._task_failed(TimeoutError(text), "on_connected")
         elif self._ending.reason is None:
             self._was_started = True
             task_status.started()
@@ -229,10 +227,11 @@ class Life:
 
 def _place(error: BaseException) -> str:
     """Name the line of the application in which a hook was waiting."""
-    frames = traceback.extract_tb(error.__traceback__)
-    home = __name__.rpartition(".")[0]
-    own = [frame for frame in frames if f"/{home}/" not in frame.filename]
-    place = [frame for frame in own if "/trio/" not in frame.filename][-1:]
-    return "".join(
-        f"{frame.line!r} ({frame.name}, line {frame.lineno})" for frame in place
-    )
+    place = "?"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in _NOT_THE_APPLICATION:
+            code = frame.f_code
+            text = linecache.getline(code.co_filename, line).strip()
+            place = f"{text!r} ({code.co_name}, {code.co_filename}:{line})"
+    return place

@@ -1,0 +1,172 @@
+"""Two peers in memory: a listener without sockets, and peers that keep a record."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+import trio.testing
+
+from trio_s2s import (
+    ConnectionFailedError,
+    DisconnectReason,
+    Event,
+    EventData,
+    InboundPeer,
+    InitRequest,
+    Operation,
+    OperationResponse,
+    OutboundPeer,
+    Peer,
+    PeerConfig,
+    SendParameters,
+    open_peer,
+    serve_peers,
+)
+
+MemoryStream = trio.StapledStream[
+    trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream
+]
+
+
+class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts the other end of what `dial` gives."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[MemoryStream](100)
+        self.accepted: list[MemoryStream] = []
+
+    def dial(self) -> MemoryStream:
+        near, far = trio.testing.memory_stream_pair()
+        self.accepted.append(far)
+        self._send.send_nowait(far)
+        return near
+
+    async def accept(self) -> trio.abc.Stream:
+        return await self._receive.receive()
+
+    async def aclose(self) -> None:
+        self._send.close()
+        self._receive.close()
+        await trio.lowlevel.checkpoint()
+
+
+def silence(stream: MemoryStream) -> None:
+    """Lose what is sent from now on, and do not tell."""
+    stream.send_stream.send_all_hook = None
+
+
+class Recorder(Peer):
+    """Notes its hooks, in order, with the time since the first."""
+
+    record: list[str]
+
+    def __init__(self, init_request: InitRequest | None = None) -> None:
+        self.record = []
+        self.ended = trio.Event()
+        self.reason: DisconnectReason | None = None
+        self.detail = ""
+
+    async def on_connected(self) -> None:
+        self.record.append("connected")
+
+    async def on_failed(self, error: ConnectionFailedError) -> None:
+        self.record.append(f"failed {error.reason.name}")
+
+    async def on_disconnected(self, reason: DisconnectReason, detail: str) -> None:
+        self.record.append(f"disconnected {reason.name}")
+        self.reason, self.detail = reason, detail
+        self.ended.set()
+
+    async def on_event(self, event: EventData, send_parameters: SendParameters) -> None:
+        self.record.append(f"event {event.event_code}")
+
+    async def on_operation_response(
+        self, response: OperationResponse, send_parameters: SendParameters
+    ) -> None:
+        self.record.append(f"response {response.return_code}")
+
+
+class Acceptor(Recorder, InboundPeer):
+    """An inbound peer that keeps a record."""
+
+
+class Dialler(Recorder, OutboundPeer):
+    """An outbound peer that keeps a record."""
+
+
+@attrs.frozen
+class Echo(Operation[str], code=1):
+    text: str
+
+
+@attrs.frozen
+class Wait(Operation[None], code=2):
+    seconds: float = 1e6
+
+
+@attrs.frozen
+class Note(Event, code=1):
+    number: int
+
+
+class Server:
+    """A running server in memory, and the peers that it has made."""
+
+    def __init__(self, create_peer: Callable[[InitRequest], InboundPeer]) -> None:
+        self.listener = MemoryListener()
+        self.peers: list[Any] = []
+        self._create_peer = create_peer
+
+    def create_peer(self, init_request: InitRequest) -> InboundPeer:
+        peer = self._create_peer(init_request)
+        self.peers.append(peer)
+        return peer
+
+    @property
+    def peer(self) -> Any:
+        """The newest peer of the server's side."""
+        return self.peers[-1]
+
+    @property
+    def far(self) -> MemoryStream:
+        """The server's end of the newest stream."""
+        return self.listener.accepted[-1]
+
+
+async def start_server(
+    nursery: trio.Nursery,
+    create_peer: Callable[[InitRequest], InboundPeer] = Acceptor,
+    config: PeerConfig | None = None,
+) -> Server:
+    """Start a server as a task of a nursery."""
+    server = Server(create_peer)
+
+    async def serve(task_status: trio.TaskStatus[Any]) -> None:
+        await serve_peers(
+            server.create_peer,
+            [server.listener],
+            config=config,
+            task_status=task_status,
+        )
+
+    await nursery.start(serve)
+    return server
+
+
+@asynccontextmanager
+async def linked(
+    create_inbound: Callable[[InitRequest], InboundPeer] = Acceptor,
+    create_outbound: Callable[[], Any] = Dialler,
+    *,
+    config: PeerConfig | None = None,
+    server_config: PeerConfig | None = None,
+) -> AsyncGenerator[tuple[Any, Server]]:
+    """Give an outbound peer and the server to which it is connected."""
+    async with trio.open_nursery() as nursery:
+        server = await start_server(nursery, create_inbound, server_config or config)
+        stream = server.listener.dial()
+        async with open_peer(stream, create_outbound, config=config) as peer:
+            yield peer, server
+        nursery.cancel_scope.cancel()
