@@ -36,10 +36,12 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[MemoryStream](100)
         self.accepted: list[MemoryStream] = []
+        self.dialled: list[MemoryStream] = []
 
     def dial(self) -> MemoryStream:
         near, far = trio.testing.memory_stream_pair()
         self.accepted.append(far)
+        self.dialled.append(near)
         self._send.send_nowait(far)
         return near
 
@@ -128,6 +130,11 @@ class Server:
     def peer(self) -> Any:
         """The newest peer of the server's side."""
         return self.peers[-1]
+
+    @property
+    def near(self) -> MemoryStream:
+        """The dialler's end of the newest stream."""
+        return self.listener.dialled[-1]
 
     @property
     def far(self) -> MemoryStream:

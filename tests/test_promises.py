@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from tests.peers import (
     Dialler,
     Echo,
     Note,
-    Server,
     Wait,
     linked,
     silence,
@@ -24,20 +22,15 @@ from trio_s2s import (
     ConnectionFailedError,
     ConnectionRejectedError,
     DisconnectReason,
-    EventData,
     FailureReason,
     InitRequest,
     LocalProtocolError,
     OperationError,
     OperationRequest,
-    OperationResponse,
-    OutboundPeer,
-    Outcome,
     PeerClosedError,
     PeerConfig,
     PeerDisconnectedError,
     ReturnCode,
-    SendParameters,
     handles,
     open_peer,
 )
@@ -111,7 +104,7 @@ async def test_promise_1_disconnected_runs_also_if_connected_did_not_finish(
                 raise KeyError("on purpose")
             if how == "loses its link":
                 await server.far.aclose()
-            await trio.sleep(1e6)
+            await trio.sleep_forever()
 
     peer = Fails()
     with pytest.raises((KeyError, PeerDisconnectedError, trio.TooSlowError)) as caught:
@@ -345,7 +338,7 @@ async def test_promise_4_leaving_takes_no_longer_than_it_says(
             with trio.CancelScope(shield=True):
                 await trio.sleep(9.5)
 
-    async with linked(Worker, Slow) as (peer, server):
+    async with linked(Worker, Slow) as (_, server):
         server.peer.start_soon(_expect_lost, lambda: server.peer.request(Wait()))
         await trio.testing.wait_all_tasks_blocked()
         silence(server.far)
@@ -409,43 +402,24 @@ async def test_promise_6_a_hook_that_raises_ends_that_one_peer_only(
 
 
 async def test_promise_6_a_task_that_raises_in_a_block_comes_out_of_the_block(
-    autojump_clock: Clock,
+    autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     async def fails() -> None:
         raise ValueError("on purpose")
 
+    server = await start_server(nursery, Worker)
+    peer = Dialler()
     with pytest.raises(ValueError, match="on purpose"):
-        async with linked_without_group() as peer:
+        async with open_peer(server.listener.dial(), lambda: peer):
             peer.start_soon(fails)
             await trio.sleep_forever()
     assert peer.reason is DisconnectReason.INTERNAL_ERROR
+    assert (await _reason(server.peer)) is DisconnectReason.REPORTED_BY_PEER
 
 
-def linked_without_group() -> Any:
-    """Connect to a server that outlives the block."""
-    near, far = trio.testing.memory_stream_pair()
-    return _Block(near, far)
-
-
-class _Block:
-    """An `open_peer` block with a server beside it, in a nursery of its own."""
-
-    def __init__(self, near: Any, far: Any) -> None:
-        self._near, self._far = near, far
-
-    async def __aenter__(self) -> Dialler:
-        self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
-        self._server = await start_server(self._nursery, Worker)
-        self._block = open_peer(self._server.listener.dial(), Dialler)
-        return await self._block.__aenter__()
-
-    async def __aexit__(self, *exc: Any) -> None:
-        try:
-            await self._block.__aexit__(*exc)
-        finally:
-            self._nursery.cancel_scope.cancel()
-            await self._manager.__aexit__(None, None, None)
+async def _reason(peer: Acceptor) -> DisconnectReason | None:
+    await peer.ended.wait()
+    return peer.reason
 
 
 @pytest.mark.parametrize(

@@ -220,9 +220,12 @@ class Calls:
         return True
 
     async def _wait(self, ticket: Ticket, in_lane: bool) -> None:
+        # Asked now, since a cancel may come while no task is the current one.
+        deadline = trio.current_effective_deadline()
+
         def give_up(_: object) -> trio.lowlevel.Abort:
             ticket.task = None
-            self._give_up(ticket)
+            self._give_up(ticket, deadline)
             return trio.lowlevel.Abort.SUCCEEDED
 
         ticket.task = trio.lowlevel.current_task()
@@ -237,7 +240,7 @@ class Calls:
                 " a handler for the other side to take it; nothing was sent"
             )
 
-    def _give_up(self, ticket: Ticket) -> None:
+    def _give_up(self, ticket: Ticket, deadline: float) -> None:
         if isinstance(ticket, Call):
             self._calls.pop(ticket.id, None)
         if ticket.entry is None:
@@ -249,6 +252,7 @@ class Calls:
             ticket.withdrawn(self._protocol)
         elif isinstance(ticket, Call):
             self._protocol.request_abandoned(ticket.id)
-            self._outbox.put_control((Kind.CANCEL, ticket.id), ticket.cancel_message())
+            cancel = ticket.cancel_message(deadline)
+            self._outbox.put_control((Kind.CANCEL, ticket.id), cancel)
             self._wake_writer()
         self.pump()

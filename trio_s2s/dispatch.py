@@ -211,7 +211,7 @@ class Dispatcher:
             response = OperationResponse(
                 code,
                 ReturnCode.DISCONNECTED,
-                {0: call.outcome},
+                {0: int(call.outcome)},
                 f"the peer was disconnected (outcome {call.outcome.name})",
             )
         job = Job(

@@ -40,18 +40,6 @@ async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerato
 @overload
 def open_peer(
     stream: trio.abc.Stream,
-    peer: type[OutboundPeer] = ...,
-    *,
-    application_name: str = "",
-    init_object: Any = None,
-    server_id: str | None = None,
-    config: PeerConfig | None = None,
-) -> AbstractAsyncContextManager[OutboundPeer]: ...
-
-
-@overload
-def open_peer(
-    stream: trio.abc.Stream,
     peer: Callable[[], P],
     *,
     application_name: str = "",
@@ -59,6 +47,17 @@ def open_peer(
     server_id: str | None = None,
     config: PeerConfig | None = None,
 ) -> AbstractAsyncContextManager[P]: ...
+
+
+@overload
+def open_peer(
+    stream: trio.abc.Stream,
+    *,
+    application_name: str = "",
+    init_object: Any = None,
+    server_id: str | None = None,
+    config: PeerConfig | None = None,
+) -> AbstractAsyncContextManager[OutboundPeer]: ...
 
 
 def open_peer(
@@ -93,21 +92,6 @@ def open_peer(
 def open_tcp_peer(
     host: str,
     port: int,
-    peer: type[OutboundPeer] = ...,
-    *,
-    application_name: str = "",
-    init_object: Any = None,
-    server_id: str | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-    insecure: bool = False,
-    config: PeerConfig | None = None,
-) -> AbstractAsyncContextManager[OutboundPeer]: ...
-
-
-@overload
-def open_tcp_peer(
-    host: str,
-    port: int,
     peer: Callable[[], P],
     *,
     application_name: str = "",
@@ -117,6 +101,20 @@ def open_tcp_peer(
     insecure: bool = False,
     config: PeerConfig | None = None,
 ) -> AbstractAsyncContextManager[P]: ...
+
+
+@overload
+def open_tcp_peer(
+    host: str,
+    port: int,
+    *,
+    application_name: str = "",
+    init_object: Any = None,
+    server_id: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    insecure: bool = False,
+    config: PeerConfig | None = None,
+) -> AbstractAsyncContextManager[OutboundPeer]: ...
 
 
 def open_tcp_peer(

@@ -1,5 +1,6 @@
 """One message on its way out, and the task that waits for what becomes of it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from trio_s2s.errors import OperationError, PeerBusyError
 from trio_s2s.forms import Message
 from trio_s2s.outbox import Entry
 from trio_s2s.protocol import Protocol
+from trio_s2s.runtime import now
 
 __all__ = ["Call", "Post", "Ticket"]
 
@@ -128,10 +130,10 @@ class Call(Ticket):
             self.on_end(self)
         self.wake()
 
-    def cancel_message(self) -> bytes:
+    def cancel_message(self, deadline: float) -> bytes:
         """Pack the CANCEL that tells the other side that nobody waits any more."""
-        late = trio.current_effective_deadline() <= trio.current_time()
-        reason = CancelReason.DEADLINE if late else CancelReason.CALLER
+        is_late = -math.inf < deadline <= now()
+        reason = CancelReason.DEADLINE if is_late else CancelReason.CALLER
         return pack([Kind.CANCEL, self.id, reason])
 
 

@@ -1,0 +1,1 @@
+"""The tests of trio_s2s."""
