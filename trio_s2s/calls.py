@@ -34,7 +34,7 @@ class Calls:
         wake_writer: Callable[[], None],
         handler_wait: float,
     ) -> None:
-        self.events_dropped = 0
+        self.events_dropped: int = 0
         """Unreliable events that found no room."""
         self._protocol = protocol
         self._outbox = outbox

@@ -67,15 +67,15 @@ class Connection:
     ) -> None:
         self.config = config
         self.protocol = protocol
-        self.ending = Ending()
-        self.closed = trio.Event()
-        self.is_encrypted = isinstance(stream, trio.SSLStream)
+        self.ending: Ending = Ending()
+        self.closed: trio.Event = trio.Event()
+        self.is_encrypted: bool = isinstance(stream, trio.SSLStream)
         self._decoder = decoder
         self._heartbeat = heartbeat
         self._receiver: Receiver | None = None
         self._outbox = Outbox(config.send_buffer)
         self._transport = Transport(stream, self, config.send_timeout)
-        self.calls = Calls(
+        self.calls: Calls = Calls(
             protocol, self._outbox, self._transport.wake_writer, config.handler_wait
         )
         self._moved = trio.lowlevel.ParkingLot()

@@ -16,11 +16,11 @@ class Ending:
     def __init__(self) -> None:
         self.reason: DisconnectReason | None = None
         """Why it ended, None while it has not."""
-        self.detail = ""
+        self.detail: str = ""
         """The reason in words."""
         self.goodbye_code: int | None = None
         """What the other side's first GOODBYE said."""
-        self.has_begun = trio.Event()
+        self.has_begun: trio.Event = trio.Event()
         self._made: WeakKeyDictionary[BaseException, None] = WeakKeyDictionary()
 
     def record(self, reason: DisconnectReason, detail: str) -> bool:

@@ -172,5 +172,5 @@ class ContractError(S2SError):
         )
         self.subject = subject
         """The name of the attrs class."""
-        self.errors = tuple(errors)
+        self.errors: tuple[tuple[str, str, str], ...] = tuple(errors)
         """(path, expected, got) of every wrong field."""

@@ -18,11 +18,11 @@ class Heartbeat:
     """Watches one connection: any byte that arrives is a sign of life."""
 
     def __init__(self, ours: float, theirs: float, misses: int) -> None:
-        self.interval = min(max(ours, theirs, SHORTEST), LONGEST)
+        self.interval: float = min(max(ours, theirs, SHORTEST), LONGEST)
         """Seconds of silence before a PING: the larger of both sides' wishes."""
         self.misses = misses
         """Intervals of silence that are too many."""
-        self.last_received = now()
+        self.last_received: float = now()
         self.round_trip_time: float | None = None
         self._token = 0
         self._asked_at = now()

@@ -46,7 +46,7 @@ async def serve_peers(
     raise AssertionError("a listener never returns")
 
 
-async def serve_tcp(
+async def serve_tcp(  # noqa: ASYNC128  serve_peers does it
     create_peer: CreatePeer,
     port: int,
     *,

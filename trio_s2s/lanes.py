@@ -33,7 +33,7 @@ class Lane:
     def __init__(self, start: Callable[["Lane", Job], bool]) -> None:
         self._start = start
         self._waiting: deque[Job] = deque()
-        self.is_busy = False
+        self.is_busy: bool = False
 
     def add(self, job: Job) -> None:
         self._waiting.append(job)

@@ -57,7 +57,7 @@ class Life:
         self._connection = connection
         self._config = connection.config
         self._ending = connection.ending
-        self.explains = connection.ending.explains
+        self.explains: Callable[[BaseException], bool] = connection.ending.explains
         """Whether an exception only says that this connection has ended."""
         self._raises = raises
         self._errors: list[Exception] = []
@@ -97,7 +97,7 @@ class Life:
             DisconnectReason.LOCAL_CLOSE, "the block of the peer was left", 0
         )
 
-    async def run(
+    async def run(  # noqa: ASYNC128  _connect does it
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Live; `started` tells that `on_connected` has finished."""

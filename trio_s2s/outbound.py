@@ -30,7 +30,8 @@ async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerato
         life = await dialler.connect(peer)
     except ConnectionFailedError as failed:
         hook = partial(peer.on_failed, failed)
-        await run_hook(hook, peer, "on_failed", dialler.config.hook_timeout)
+        limit = dialler.config.hook_timeout
+        await run_hook(hook, peer, "on_failed", limit)  # noqa: ASYNC120  shielded
         raise
     async with service_nursery(life.leave, life.explains) as nursery:
         await nursery.start(life.run)
@@ -75,6 +76,7 @@ def open_peer(
     """
 
     async def dial() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
         return stream
 
     dialler = Dialler(

@@ -18,7 +18,7 @@ class Entry:
 
     def __init__(self, payload: bytes, is_response: bool) -> None:
         self.payload: bytes | None = payload
-        self.is_response = is_response
+        self.is_response: bool = is_response
         self.on_sent: Callable[[], None] | None = None
         """Called when the transport has taken the frame."""
 
@@ -30,11 +30,11 @@ class Outbox:
         self._max_size = max_size
         self._entries: deque[Entry] = deque()
         self._control: dict[object, bytes] = {}
-        self.size = 0
+        self.size: int = 0
         """Bytes of messages that wait, without control messages."""
-        self.response_size = 0
+        self.response_size: int = 0
         """Bytes of answers among them."""
-        self.messages_taken = 0
+        self.messages_taken: int = 0
         """Messages that have left so far, control messages included."""
 
     def __bool__(self) -> bool:

@@ -34,7 +34,7 @@ __all__ = ["InboundPeer", "OutboundPeer", "Peer", "in_acceptor_hook", "log"]
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
 
-log = logging.getLogger("trio_s2s")
+log: logging.Logger = logging.getLogger("trio_s2s")
 
 in_acceptor_hook: ContextVar[object] = ContextVar("in_acceptor_hook", default=None)
 """The inbound peer whose `on_connected` is at work here."""

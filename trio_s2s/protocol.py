@@ -49,17 +49,17 @@ class Protocol:
     """What one side knows of one connection that is up."""
 
     def __init__(self, ours: Limits, theirs: Limits) -> None:
-        self.max_frame = min(ours.max_frame, theirs.max_frame)
+        self.max_frame: int = min(ours.max_frame, theirs.max_frame)
         """The largest frame to send."""
-        self.sent = Phase.OPEN
-        self.received = Phase.OPEN
+        self.sent: Phase = Phase.OPEN
+        self.received: Phase = Phase.OPEN
         self.running: dict[int, int] = {}
         """The other side's requests that are not answered yet, and their weights."""
         self.outstanding: dict[int, int] = {}
         """Our requests that are not answered yet, and their weights."""
-        self.glitches = 0
+        self.glitches: int = 0
         """Messages that made no sense but do no harm."""
-        self.late_responses = 0
+        self.late_responses: int = 0
         """Answers to requests whose callers had gone."""
         self._last_id = 0
         self._their_last_id = 0

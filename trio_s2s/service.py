@@ -22,7 +22,7 @@ async def service_nursery(
         async with trio.open_nursery(strict_exception_groups=True) as nursery:
             try:
                 yield nursery
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103  kept, and raised below
                 raised = error
             finally:
                 on_leave()

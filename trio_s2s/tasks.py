@@ -26,7 +26,7 @@ class Tasks:
         self._clean.run(inside_handler.set, False)
         self._clean.run(inside_peers.set, (owner,))
         self._moved = trio.lowlevel.ParkingLot()
-        self.running = 0
+        self.running: int = 0
         """How many have not ended."""
 
     def context(self, *, is_handler: bool) -> contextvars.Context:

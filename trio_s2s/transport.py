@@ -128,8 +128,8 @@ class Transport:
     def __init__(
         self, stream: trio.abc.Stream, owner: Owner, send_timeout: float
     ) -> None:
-        self.bytes_received = 0
-        self.bytes_sent = 0
+        self.bytes_received: int = 0
+        self.bytes_sent: int = 0
         self._stream = stream
         self._owner = owner
         self._send_timeout = send_timeout
@@ -185,8 +185,10 @@ class Transport:
                 return
             self.bytes_received += len(data)
             self._owner.take_data(data)
-            while self._owner.take_frames():
+            is_over = self._owner.take_frames()
+            while is_over:
                 await trio.lowlevel.checkpoint()
+                is_over = self._owner.take_frames()
 
     # -- the writer --
 

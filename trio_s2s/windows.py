@@ -42,10 +42,10 @@ class Window:
     __slots__ = ("count", "max_weight", "slots", "weight")
 
     def __init__(self, max_weight: int, slots: float = math.inf) -> None:
-        self.max_weight = max_weight
-        self.slots = slots
-        self.count = 0
-        self.weight = 0
+        self.max_weight: int = max_weight
+        self.slots: float = slots
+        self.count: int = 0
+        self.weight: int = 0
 
     @property
     def shut(self) -> bool:
