@@ -78,7 +78,11 @@ def answer_error(error: Exception, config: PeerConfig) -> Answer:
         case OperationError(was_received=False) if (
             error.return_code > 0 or error.return_code in MAY_RAISE
         ):
-            return _answer_operation_error(error, config)
+            try:
+                return _answer_operation_error(error, config)
+            except EncodeError as wrong:
+                error.add_note(f"This error's details: {wrong}")
+                return answer_error(wrong, config)
         case EncodeError():
             return Answer(
                 ReturnCode.RESPONSE_NOT_ENCODABLE,
