@@ -1,7 +1,8 @@
 """Two peers in memory: a listener without sockets, and peers that keep a record."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import attrs
@@ -34,7 +35,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     """Accepts the other end of what `dial` gives."""
 
     def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[MemoryStream](100)
+        self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](100)
         self.accepted: list[MemoryStream] = []
         self.dialled: list[MemoryStream] = []
 
@@ -42,8 +43,12 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         near, far = trio.testing.memory_stream_pair()
         self.accepted.append(far)
         self.dialled.append(near)
-        self._send.send_nowait(far)
+        self.offer(far)
         return near
+
+    def offer(self, stream: trio.abc.Stream) -> None:
+        """Let the server accept a stream that a test has made itself."""
+        self._send.send_nowait(stream)
 
     async def accept(self) -> trio.abc.Stream:
         return await self._receive.receive()
@@ -177,3 +182,50 @@ async def linked(
         async with open_peer(stream, create_outbound, config=config) as peer:
             yield peer, server
         nursery.cancel_scope.cancel()
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels a block at the n-th step that any task makes while it is at work."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.steps = 0
+        self.scope: trio.CancelScope | None = None
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self.scope is not None:
+            self.steps += 1
+            if self.steps == self.step:
+                self.scope.cancel()
+
+    @contextmanager
+    def block(self) -> Iterator[trio.CancelScope]:
+        """Mark what is cancelled."""
+        try:
+            with trio.CancelScope() as self.scope:
+                yield self.scope
+        finally:
+            self.scope = None
+
+
+def cancel_at_every_step(scenario: Callable[[CancelAtStep], Awaitable[None]]) -> int:
+    """Run a scenario again and again, each time cancelled one step later.
+
+    Gives the number of steps: the last run was not cancelled at all.
+    """
+
+    async def bounded(cancel: CancelAtStep) -> None:
+        with trio.fail_after(3600):  # The clock jumps: a hang ends at once.
+            await scenario(cancel)
+
+    for step in itertools.count(1):
+        cancel = CancelAtStep(step)
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        try:
+            trio.run(bounded, cancel, clock=clock, instruments=[cancel])
+        except BaseException as error:
+            error.add_note(f"cancelled at step {step}")
+            raise
+        if cancel.steps < step:
+            break
+    return step - 1

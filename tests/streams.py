@@ -2,14 +2,30 @@
 
 import errno
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 import trio.testing
 
-from trio_s2s.codec import pack, unpack_messages
+from trio_s2s.calls import Calls
+from trio_s2s.codec import (
+    NOTHING,
+    pack,
+    pack_event,
+    pack_parameters,
+    unpack_messages,
+)
+from trio_s2s.codes import DisconnectReason, Kind
+from trio_s2s.ending import Ending
 from trio_s2s.forms import Message
 from trio_s2s.framing import FrameDecoder, encode_frame
+from trio_s2s.outbox import Outbox
+from trio_s2s.protocol import Protocol
+from trio_s2s.tickets import Call, Post
 from trio_s2s.windows import Limits
+
+settled = trio.testing.wait_all_tasks_blocked
 
 LIMITS = Limits(512 * 1024, 1024, 4 * 1024**2, 256 * 1024)
 """What a side announces by default."""
@@ -123,3 +139,126 @@ def fickle_pair() -> tuple[FickleStream, Far]:
     """Give a fickle stream, and the other side of it."""
     near, far = trio.testing.memory_stream_pair()
     return FickleStream(near), Far(far)
+
+
+# -- callers --
+
+
+def limits(
+    *, slots: int = 1024, requests: int = 4 * 1024**2, events: int = 256 * 1024
+) -> Limits:
+    return Limits(512 * 1024, slots, requests, events)
+
+
+def call(size: int = 0, on_end: Callable[[Call], None] | None = None) -> Call:
+    parameters = pack_parameters({0: bytes(size)}, 10) if size else NOTHING
+    return Call("Echo", code=1, parameters=parameters, on_end=on_end)
+
+
+def post(number: int, size: int = 0, channel: int = 0) -> Post:
+    table = pack_parameters({0: bytes(size)}, 10) if size else NOTHING
+    packed = pack_event(number, table, channel)
+    return Post("Note", channel=channel, packed=packed)
+
+
+class Side:
+    """Calls without a connection: a test is the writer, the reader and the far side."""
+
+    def __init__(self, theirs: Limits = LIMITS, buffer: int = 1024**2) -> None:
+        self.protocol = Protocol(LIMITS, theirs)
+        self.outbox = Outbox(buffer)
+        self.ending = Ending()
+        self.wakes = 0
+        self.calls = Calls(self.protocol, self.outbox, self._wake, 10.0)
+        self.ended: list[tuple[str, object]] = []
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def take(self) -> list[Message]:
+        """Take a frame as the writer does, and tell that it was sent."""
+        frame, told = self.outbox.take_frame(self.protocol.max_frame)
+        if not frame:
+            return []
+        self.calls.pump()
+        for tell in told:
+            tell()
+        return [message for message, _ in unpack_messages(frame[4:], 4096)]
+
+    def answer(self, request_id: int) -> None:
+        """Receive the answer to a request, as the reader does."""
+        message: Message = [Kind.RESPONSE, request_id, 0, {}, None]
+        if self.protocol.receive(message, 10):
+            self.calls.response_received(message)
+        self.calls.pump()
+
+    def credit(self, channel: int, weight: int) -> None:
+        self.protocol.receive([Kind.CREDIT, channel, weight], 10)
+        self.calls.pump()
+
+    def end(self, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST) -> None:
+        """Begin the end, as a connection does."""
+        self.ending.record(reason, "gone")
+        self.calls.shut(self.ending.error)
+
+    async def run(self, name: str, function: Callable[[], Awaitable[Any]]) -> None:
+        """Await a call and note how it ended."""
+        try:
+            result: object = await function()
+        except trio.Cancelled:
+            self.ended.append((name, "cancelled"))
+            raise
+        except Exception as error:
+            result = error
+        self.ended.append((name, result))
+
+    async def start(
+        self, nursery: trio.Nursery, name: str, function: Callable[[], Awaitable[Any]]
+    ) -> None:
+        nursery.start_soon(self.run, name, function)
+        await settled()
+
+    async def request(
+        self, nursery: trio.Nursery, name: str, size: int = 0
+    ) -> trio.CancelScope:
+        """Start a request in a scope of its own."""
+        scope = trio.CancelScope()
+
+        async def ask() -> Message:
+            with scope:
+                return await self.calls.request(call(size))
+            raise AssertionError("it was cancelled")
+
+        await self.start(nursery, name, ask)
+        return scope
+
+    async def event(
+        self, nursery: trio.Nursery, number: int, size: int = 0, channel: int = 0
+    ) -> trio.CancelScope:
+        """Start an event in a scope of its own."""
+        scope = trio.CancelScope()
+
+        async def send() -> None:
+            with scope:
+                await self.send(post(number, size, channel))
+
+        await self.start(nursery, str(number), send)
+        return scope
+
+    async def send(
+        self, one: Post, *, unreliable: bool = False, flush: bool = False
+    ) -> None:
+        await self.calls.send_event(one, unreliable=unreliable, flush=flush)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.ended]
+
+    def error(self) -> Any:
+        [(_, error)] = self.ended
+        return error
+
+
+def heads(messages: list[Message]) -> list[list[Any]]:
+    """Give the kinds of messages, with their ids or event codes."""
+    return [message[:2] for message in messages]

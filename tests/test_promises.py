@@ -308,6 +308,28 @@ async def test_promise_4_on_disconnected_is_shielded_and_bounded(
     assert "on_disconnected took more than 5 s (hook_timeout)" in caplog.text
 
 
+async def test_promise_4_on_failed_is_shielded_and_bounded(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck(Dialler):
+        async def on_failed(self, error: ConnectionFailedError) -> None:
+            self.record.append("begins")
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.record.append(f"cut at {trio.current_time():g}")
+
+    near, far = trio.testing.memory_stream_pair()
+    await far.aclose()
+    peer = Stuck()
+    with trio.move_on_after(1), pytest.raises(ConnectionFailedError) as caught:
+        async with open_peer(near, lambda: peer):
+            raise AssertionError("not reached")
+    assert caught.value.reason is FailureReason.CLOSED_DURING_HANDSHAKE
+    assert peer.record == ["begins", "cut at 5"]
+    assert "on_failed took more than 5 s (hook_timeout)" in caplog.text
+
+
 async def test_promise_4_a_task_that_stays_is_logged_and_waits_for_no_hook(
     autojump_clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

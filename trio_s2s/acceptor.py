@@ -97,7 +97,8 @@ class Acceptor:
         most = self._config.max_pending_handshakes
         most_of_one = self._config.max_pending_handshakes_per_address
         pending = self._pending
-        if pending.total() >= most or pending[host] >= most_of_one:
+        # Streams without an address, as those in memory, have no host in common.
+        if pending.total() >= most or (host and pending[host] >= most_of_one):
             log.warning("%s refused: too many handshakes are under way", where)
             if self._ssl_context is None and self._refusing < most:
                 await self._refuse(stream)
@@ -158,6 +159,10 @@ class Acceptor:
             await stream.do_handshake()
         body = await receive_frame(stream, decoder)
         hello = read_hello(body, self._identity.instance_id, self._config)
+        if decoder.progress():
+            raise ConnectionRejectedError(
+                CloseCode.PROTOCOL, "HELLO was followed by more, before WELCOME"
+            )
         peer = self._make_peer(hello, stream)
         try:
             frame = welcome(self._identity, peer.response_object, self._config)

@@ -110,7 +110,7 @@ class Dialler:
             body = await receive_frame(stream, decoder)
         except (EOFError, trio.BrokenResourceError):
             if broken is not None:
-                raise broken from None
+                raise broken from broken.__cause__
             raise
         return read_answer(body, self.instance_id, self.config)
 

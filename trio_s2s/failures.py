@@ -56,7 +56,9 @@ def _root(error: BaseException) -> BaseException:
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
         return _root(cause.exceptions[-1])
-    return error if cause is None else _root(cause)
+    if cause is None or isinstance(error, ConnectionFailedError):
+        return error
+    return _root(cause)
 
 
 def _explain(error: BaseException) -> tuple[FailureReason, str]:

@@ -179,7 +179,11 @@ def read_hello(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Hello
 
 def read_answer(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Welcome:
     """Read the acceptor's frame; all but a WELCOME is a ConnectionFailedError."""
-    message = _read(body, config)
+    try:
+        message = _read(body, config)
+    except ConnectionRejectedError as error:
+        text = error.debug_message
+        raise ConnectionFailedError(text, FailureReason.PROTOCOL_ERROR) from error
     match message[0]:
         case Kind.WELCOME:
             return _read_welcome(message)

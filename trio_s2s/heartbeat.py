@@ -89,7 +89,7 @@ class Heartbeat:
 
     def answered(self, token: int) -> bool:
         """Take a PONG; False if it answers nothing that was asked last."""
-        if token != self._token:
+        if token == 0 or token != self._token:
             return 0 < token < self._token
         self.round_trip_time = now() - self._asked_at
         return True

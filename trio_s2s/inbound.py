@@ -33,6 +33,8 @@ async def serve_peers(
 
     Whether what they carry is encrypted is for the caller to know.
     """
+    if not listeners:
+        raise ValueError("serve_peers needs at least one listener")
     acceptor = Acceptor(create_peer, ssl_context, config or PeerConfig())
     async with trio.open_nursery() as nursery:
         for listener in listeners:

@@ -101,6 +101,8 @@ class Life:
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Live; `started` tells that `on_connected` has finished."""
+        if self._peer._session is not None:
+            raise TypeError(f"{self._peer!r} was connected before: make a new peer")
         async with trio.open_nursery() as io, trio.open_nursery() as work:
             tasks = Tasks(work, self._peer)
             dispatcher = Dispatcher(self._peer, self._connection, tasks)

@@ -1,0 +1,112 @@
+"""The tasks of one peer."""
+
+from contextvars import ContextVar
+
+import trio
+import trio.testing
+
+from tests.streams import settled
+from trio_s2s.calls import inside_handler
+from trio_s2s.tasks import Tasks, inside_peers
+
+secret: ContextVar[str] = ContextVar("secret", default="")
+
+
+async def test_task_runs_in_a_clean_context(nursery: trio.Nursery) -> None:
+    inside_handler.set(True)
+    tasks = Tasks(nursery, "me")
+    seen: list[tuple[str, bool, tuple[object, ...]]] = []
+
+    async def look() -> None:
+        seen.append((secret.get(), inside_handler.get(), inside_peers.get()))
+        secret.set("left behind")
+
+    secret.set("of the caller")
+    inside_peers.set(("another",))
+    for _ in range(2):
+        tasks.start_soon(look, name="look")
+        await settled()
+    assert seen == [("", False, ("me",))] * 2
+    assert secret.get() == "of the caller"
+
+
+async def test_handler_knows_that_it_is_one(nursery: trio.Nursery) -> None:
+    tasks = Tasks(nursery, "me")
+    seen: list[bool] = []
+
+    async def look(factor: int) -> None:
+        seen.append(inside_handler.get())
+
+    tasks.start_soon(look, 1, name="look", is_handler=True)
+    await settled()
+    assert seen == [True]
+    assert not inside_handler.get()
+    assert tasks.context(is_handler=True).run(inside_handler.get)
+    assert not tasks.context(is_handler=False).run(inside_handler.get)
+
+
+async def test_task_has_its_name(nursery: trio.Nursery) -> None:
+    tasks = Tasks(nursery, "me")
+    names: list[str] = []
+
+    async def look() -> None:
+        names.append(trio.lowlevel.current_task().name)
+
+    tasks.start_soon(look, name="looker")
+    await settled()
+    assert names == ["looker"]
+
+
+async def test_tasks_are_counted(nursery: trio.Nursery) -> None:
+    tasks = Tasks(nursery, "me")
+    event = trio.Event()
+    tasks.start_soon(event.wait, name="a")
+    tasks.start_soon(trio.sleep_forever, name="b")
+    assert tasks.running == 2
+    event.set()
+    await settled()
+    assert tasks.running == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_task_that_raises_is_not_counted_any_more() -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    caught = []
+    try:
+        async with trio.open_nursery() as nursery:
+            tasks = Tasks(nursery, "me")
+            tasks.start_soon(fail, name="fail")
+    except* ValueError as group:
+        caught.append(group)
+    assert len(caught) == 1
+    assert tasks.running == 0
+
+
+async def test_cancel_returns_when_the_last_task_has_ended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def clean_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(3)
+
+    async with trio.open_nursery() as nursery:
+        tasks = Tasks(nursery, "me")
+        tasks.start_soon(trio.sleep_forever, name="a")
+        tasks.start_soon(clean_up, name="b")
+        await settled()
+        start = trio.current_time()
+        with trio.CancelScope(shield=True):
+            await tasks.cancel("over")
+        assert trio.current_time() - start == 3
+        assert tasks.running == 0
+
+
+async def test_cancel_without_tasks_returns_at_once() -> None:
+    async with trio.open_nursery() as nursery:
+        await Tasks(nursery, "me").cancel("over")
+    assert nursery.cancel_scope.cancel_called
