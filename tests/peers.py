@@ -1,6 +1,7 @@
 """Two peers in memory: a listener without sockets, and peers that keep a record."""
 
 import itertools
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import attrs
 import trio
 import trio.testing
+import trustme
 
 from trio_s2s import (
     ConnectionFailedError,
@@ -151,6 +153,7 @@ async def start_server(
     nursery: trio.Nursery,
     create_peer: Callable[[InitRequest], InboundPeer] = Acceptor,
     config: PeerConfig | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Server:
     """Start a server as a task of a nursery."""
     server = Server(create_peer)
@@ -160,6 +163,7 @@ async def start_server(
             server.create_peer,
             [server.listener],
             config=config,
+            ssl_context=ssl_context,
             task_status=task_status,
         )
 
@@ -182,6 +186,16 @@ async def linked(
         async with open_peer(stream, create_outbound, config=config) as peer:
             yield peer, server
         nursery.cancel_scope.cancel()
+
+
+def tls_contexts(name: str = "127.0.0.1") -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Give a server's context for a name, and a dialler's that trusts it."""
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(server)
+    dialler = ssl.create_default_context()
+    authority.configure_trust(dialler)
+    return server, dialler
 
 
 class CancelAtStep(trio.abc.Instrument):

@@ -14,6 +14,7 @@ from tests.peers import (
     cancel_at_every_step,
     linked,
     start_server,
+    tls_contexts,
 )
 from tests.streams import Far, FickleStream, fickle_pair, reset_error
 from trio_s2s import (
@@ -244,8 +245,8 @@ async def test_broken_stream_is_told() -> None:
 async def test_time_for_a_handshake_is_absolute(autojump_clock: Clock) -> None:
     async def dawdle(far: Far) -> None:
         for byte in welcome(Identity(bytes(16)), None, PeerConfig()):
-            await trio.sleep(1)
             await far.stream.send_all(bytes([byte]))
+            await trio.sleep(1 + 1e-6)
 
     error = await fail_to_dial(dawdle)
     assert trio.current_time() == 5
@@ -421,6 +422,27 @@ def test_cancel_at_every_step_of_a_connect_leaves_nothing() -> None:
     steps = cancel_at_every_step(scenario)
     print(f"{steps} steps")
     assert steps > 10
+
+
+async def test_tls_belongs_to_the_handshake(autojump_clock: Clock) -> None:
+    server_context, context = tls_contexts("gs-1.example")
+    async with trio.open_nursery() as nursery:
+        server = await start_server(nursery, ssl_context=server_context)
+        stream = trio.SSLStream(
+            server.listener.dial(), context, server_hostname="gs-1.example"
+        )
+        async with open_peer(stream, Dialler) as peer:
+            assert peer.record == ["connected"]
+        silent, far = fickle_pair()
+        with pytest.raises(ConnectionFailedError) as caught:
+            async with open_peer(
+                trio.SSLStream(silent, context, server_hostname="gs-1.example")
+            ):
+                raise AssertionError("not reached")
+        assert caught.value.reason is FailureReason.HANDSHAKE_TIMEOUT
+        assert silent.is_closed
+        assert (await far.stream.receive_some())[:1] == b"\x16"
+        nursery.cancel_scope.cancel()
 
 
 def test_cancel_at_every_step_of_entering_the_block_closes_the_stream() -> None:

@@ -8,7 +8,7 @@ PAGE = (ROOT / "docs" / "from-photon.md").read_text("utf-8")
 ROWS = re.findall(r"^\| (\d+) \| .+? \| (.+?) \| (.*?) ?\|$", PAGE, re.MULTILINE)
 
 
-def tests_of_the_suite() -> set[str]:
+def names_in_the_suite() -> set[str]:
     names: set[str] = set()
     for path in (ROOT / "tests").glob("test_*.py"):
         names |= set(re.findall(r"def (test_\w+)", path.read_text("utf-8")))
@@ -20,7 +20,7 @@ def test_page_has_a_row_for_each_capability() -> None:
 
 
 def test_page_names_only_tests_that_exist() -> None:
-    known = tests_of_the_suite()
+    known = names_in_the_suite()
     for number, state, _ in ROWS:
         if state.startswith("works"):
             named = re.findall(r"`(test_\w+)`", state)

@@ -55,7 +55,7 @@ def test_table_of_a_class_without_handlers_is_empty() -> None:
 
 def test_override_handles_the_same_without_a_mark() -> None:
     class Derived(Base):
-        def echo(self, operation: Echo) -> str:  # type: ignore[override]  # it may
+        def echo(self, operation: Echo) -> str:
             return "derived"
 
     table = table_of(Derived)

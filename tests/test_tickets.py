@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.streams import LIMITS
 from trio_s2s.codec import NOTHING, pack_event, unpack_messages
 from trio_s2s.codes import CancelReason, Kind, ReturnCode
 from trio_s2s.errors import OperationError, PeerBusyError
@@ -13,8 +14,6 @@ from trio_s2s.forms import Message
 from trio_s2s.protocol import Protocol
 from trio_s2s.tickets import Call, Post, Ticket
 from trio_s2s.windows import Limits
-
-from tests.streams import LIMITS
 
 
 def call(on_end: Callable[[Call], None] | None = None) -> Call:

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.streams import Far, FickleStream, fickle_pair, reset_error, settled
+from tests.streams import FickleStream, fickle_pair, reset_error, settled
 from trio_s2s.codes import CloseCode, DisconnectReason
 from trio_s2s.errors import RemoteProtocolError
 from trio_s2s.framing import FrameDecoder, encode_frame
@@ -38,6 +38,7 @@ class Mover:
         self.outgoing: list[tuple[bytes, Told]] = []
         self.failures: list[tuple[DisconnectReason, str, int | None]] = []
         self.error: RemoteProtocolError | None = None
+        self.on_fail: Callable[[], None] = lambda: None
 
     def take_data(self, data: bytes | bytearray) -> None:
         self.data += data
@@ -60,6 +61,7 @@ class Mover:
         self, reason: DisconnectReason, detail: str, code: int | None = None
     ) -> None:
         self.failures.append((reason, detail, code))
+        self.on_fail()
         self.speaks = False
 
 
@@ -87,8 +89,10 @@ async def at_work() -> AsyncGenerator[Link]:
     async with trio.open_nursery() as nursery:
         link.transport.start(nursery)
         await settled()
-        yield link
-        await link.transport.close(farewell=False)
+        try:
+            yield link
+        finally:  # Nothing else ends the tasks.
+            await link.transport.close(farewell=False)
 
 
 # -- the reader --
@@ -157,11 +161,11 @@ async def test_what_is_said_about_a_broken_rule_is_sent(
         owner = link.owner
         link.stream.block()
 
-        def fail(*_: object) -> None:
+        def fail() -> None:
             owner.outgoing.append((b"goodbye", []))
             link.transport.wake_writer()
 
-        owner.fail = fail  # type: ignore[method-assign]  # what a connection does
+        owner.on_fail = fail
         owner.error = RemoteProtocolError("no")
         await link.far.stream.send_all(b"a")
         await settled()
@@ -327,7 +331,7 @@ async def test_close_lets_the_farewell_pass(
 
             nursery.start_soon(close)
             await trio.sleep(0.5)
-            assert not link.stream.is_closed
+            assert b"goodbye too" not in link.owner.data
             link.stream.may_send.set()
             await link.far.stream.send_all(b"goodbye too")
         assert link.owner.data == b"goodbye too"

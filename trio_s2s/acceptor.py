@@ -1,6 +1,7 @@
 """The accepting side of a handshake, from a listener to a peer's life."""
 
 import errno
+import logging
 import ssl
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from trio_s2s.handshake import (
     reject,
     welcome,
 )
-from trio_s2s.lifecycle import Life
+from trio_s2s.lifecycle import Life, refuse_used
 from trio_s2s.messages import InitRequest
 from trio_s2s.peer import InboundPeer, log
 from trio_s2s.runtime import new_instance_id
@@ -131,7 +132,15 @@ class Acceptor:
                 life = await self._shake_hands(stream, where, decoder)
             except ConnectionRejectedError as error:
                 text = error.debug_message
-                log.warning("%s rejected with code %d: %s", where, error.code, text)
+                fault = error.__cause__ if error.code == CloseCode.INTERNAL else None
+                log.log(
+                    logging.ERROR if fault else logging.WARNING,
+                    "%s rejected with code %d: %s",
+                    where,
+                    error.code,
+                    text,
+                    exc_info=fault,
+                )
                 await self._reject(stream, error.code, text)
             except RemoteProtocolError as error:
                 found = wrong_first_frame(error, decoder.first_bytes())
@@ -139,7 +148,7 @@ class Acceptor:
             except ConnectionFailedError as error:
                 log.warning("%s refused: %s", where, error)
             except EOFError as error:
-                log.info("%s left before it said hello: %s", where, error)
+                log.info("%s left before it said hello %s", where, error)
             except trio.BrokenResourceError as error:
                 log.info("%s left: %s", where, error.__cause__ or error)
         if scope.cancelled_caught:
@@ -167,7 +176,6 @@ class Acceptor:
         try:
             frame = welcome(self._identity, peer.response_object, self._config)
         except LocalProtocolError as error:
-            log.error("%s rejected: %s", where, error)
             raise ConnectionRejectedError(
                 CloseCode.INTERNAL, "the server's response object can't travel"
             ) from error
@@ -199,10 +207,10 @@ class Acceptor:
             peer = self._create_peer(request)
             if not isinstance(peer, InboundPeer):
                 raise TypeError(f"create_peer made {peer!r}, which is no InboundPeer")
+            refuse_used(peer)
         except ConnectionRejectedError:
             raise
         except Exception as error:
-            log.exception("%s rejected: create_peer raised", remote)
             raise ConnectionRejectedError(
                 CloseCode.INTERNAL, "the server could not make a peer"
             ) from error

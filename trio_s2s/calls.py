@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 
 import trio
 
@@ -43,7 +44,7 @@ class Calls:
         self._lanes: dict[int, deque[Ticket]] = {}
         self._buffer_is_full = False
         self._calls: dict[int, Call] = {}
-        self._flushing: dict[Post, None] = {}
+        self._flushing: dict[Ticket, None] = {}
         self._gone: Callable[[Outcome | None, str], Exception] | None = None
         self._since_yield = 0
 
@@ -81,10 +82,10 @@ class Calls:
         if unreliable and not self._may_join(post):
             self.events_dropped += 1
             return
-        if self._join(post):
-            await self._wait(post, True)
-        if flush and post.outcome is None:
-            await self._flush(post)
+        post.flush = flush
+        in_lane = self._join(post)
+        if in_lane or flush:
+            await self._wait(post, in_lane)
         if post.outcome is not None:
             raise self._error(post)
 
@@ -97,14 +98,9 @@ class Calls:
         else:
             raise trio.WouldBlock
 
-    async def _flush(self, post: Post) -> None:
-        assert post.entry is not None
-        post.entry.on_sent = post.wake
-        self._flushing[post] = None
-        try:
-            await self._wait(post, False)
-        finally:
-            del self._flushing[post]
+    def _flushed(self, ticket: Ticket) -> None:
+        self._flushing.pop(ticket, None)
+        ticket.wake()
 
     # -- what the connection tells --
 
@@ -152,8 +148,11 @@ class Calls:
         for call in list(self._calls.values()):
             self._end(call, Outcome.UNKNOWN)
         for post in self._flushing:
-            post.outcome = Outcome.UNKNOWN
+            assert post.entry is not None
+            unsent = self._outbox.take_back(post.entry)
+            post.outcome = Outcome.NEVER_SENT if unsent else Outcome.UNKNOWN
             post.wake()
+        self._flushing.clear()
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         del self._calls[call.id]
@@ -214,6 +213,9 @@ class Calls:
         ticket.entry = self._outbox.put(payload)
         if isinstance(ticket, Call):
             self._calls[ticket.id] = ticket
+        elif ticket.waits_for_answer:
+            self._flushing[ticket] = None
+            ticket.entry.on_sent = partial(self._flushed, ticket)
         if ticket.scope is not None:
             ticket.scope.deadline = math.inf
         self._wake_writer()
@@ -243,6 +245,7 @@ class Calls:
     def _give_up(self, ticket: Ticket, deadline: float) -> None:
         if isinstance(ticket, Call):
             self._calls.pop(ticket.id, None)
+        self._flushing.pop(ticket, None)
         if ticket.entry is None:
             waiting = self._lanes[ticket.lane]
             waiting.remove(ticket)

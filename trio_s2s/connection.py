@@ -80,6 +80,7 @@ class Connection:
         )
         self._moved = trio.lowlevel.ParkingLot()
         self._is_over = False
+        self._is_lost = False
         self._has_farewell = False
         self._messages_received = 0
 
@@ -153,6 +154,7 @@ class Connection:
         self._record(reason, detail)
         if self._is_over:
             return
+        self._is_lost = True
         self.calls.end_all()
         self._outbox.clear()
         if code is None:
@@ -162,18 +164,16 @@ class Connection:
     async def drain(
         self, has_work: Callable[[], bool], has_answers: Callable[[], bool]
     ) -> None:
-        """Wait until both sides have finished what they took on.
-
-        When it is over already, what remains is to hand on the answers.
-        """
-        while has_answers() or not self._is_over:
-            if self._is_drained and not has_work():
-                break
+        """Wait until all that was taken on is finished; after a loss, the answers."""
+        while not (self._is_over or self._is_drained) or (
+            has_answers() if self._is_lost else has_work()
+        ):
             await self._moved.park()
 
     @property
     def _is_drained(self) -> bool:
-        return self.protocol.received is not Phase.OPEN and self.protocol.is_idle
+        heard = self.protocol.received is not Phase.OPEN
+        return heard and self.protocol.is_idle and not self._outbox
 
     def finish(self, code: int = CloseCode.CLOSED, detail: str = "") -> None:
         """Say the last GOODBYE, unless it was said; there are no answers any more."""
@@ -249,6 +249,7 @@ class Connection:
         )
         if frame:
             self.calls.pump()
+        self.moved()
         return frame, sent
 
     # -- messages --
@@ -274,8 +275,6 @@ class Connection:
                     self.protocol.glitch()
             case Kind.GOODBYE:
                 self._take_goodbye(*message[1:5])
-            case Kind.CREDIT | Kind.CONTRACTS:
-                pass
 
     def _take_goodbye(self, code: int, text: str, highest: int, last: bool) -> None:
         if self.ending.goodbye_code is None:

@@ -24,7 +24,7 @@ from trio_s2s.handshake import (
     read_answer,
     valid_server_id,
 )
-from trio_s2s.lifecycle import Life
+from trio_s2s.lifecycle import Life, refuse_used
 from trio_s2s.messages import InitResponse
 from trio_s2s.peer import OutboundPeer
 from trio_s2s.runtime import new_instance_id
@@ -46,14 +46,16 @@ class Dialler:
     instance_id: bytes = attrs.field(factory=new_instance_id)
 
     def __attrs_post_init__(self) -> None:
-        if self.server_id is not None and not valid_server_id(self.server_id):
+        name = self.server_id
+        if name is not None and not (name and valid_server_id(name)):
             raise ValueError(
                 f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -, not {self.server_id!r}"
             )
 
     async def connect(self, peer: OutboundPeer) -> Life:
         """Connect and shake hands; whatever fails is a ConnectionFailedError."""
-        # What can't travel is the caller's error, not one of the connection.
+        # What is wrong here is the caller's error, not one of the connection.
+        refuse_used(peer)
         frame = hello(
             Identity(self.instance_id),
             self.application_name,
@@ -95,7 +97,7 @@ class Dialler:
             f"cannot connect to {self.where}: no answer within {limit:g} s"
             " (handshake_timeout)",
             FailureReason.HANDSHAKE_TIMEOUT,
-        )
+        ) from trio.TooSlowError()
 
     async def _exchange(
         self, stream: trio.abc.Stream, decoder: FrameDecoder, frame: bytes

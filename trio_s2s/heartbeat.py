@@ -25,6 +25,7 @@ class Heartbeat:
         self.last_received: float = now()
         self.round_trip_time: float | None = None
         self._token = 0
+        self._is_asking = False
         self._asked_at = now()
         self._scope = trio.CancelScope(shield=True)
 
@@ -84,12 +85,14 @@ class Heartbeat:
     def ask(self, ask: Callable[[int], None]) -> None:
         """Send one PING."""
         self._token += 1
+        self._is_asking = True
         self._asked_at = now()
         ask(self._token)
 
     def answered(self, token: int) -> bool:
         """Take a PONG; False if it answers nothing that was asked last."""
-        if token == 0 or token != self._token:
+        if not self._is_asking or token != self._token:
             return 0 < token < self._token
+        self._is_asking = False
         self.round_trip_time = now() - self._asked_at
         return True

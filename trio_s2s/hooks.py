@@ -30,8 +30,8 @@ class PeerHooks:
         """Run once, when the connection is up, before any handler.
 
         Photon: `OnConnectionEstablished`. It may take `connected_timeout`. It may send
-        requests to this peer only on the dialling side. It is cancelled if the
-        connection ends meanwhile.
+        requests to this peer only on the dialling side. If the connection ends
+        meanwhile, it is cancelled: at once after a loss, else after `drain_timeout`.
         """
 
     async def on_failed(self, error: ConnectionFailedError) -> None:

@@ -1,7 +1,6 @@
 """Listen, and run a peer for every connection that is accepted."""
 
 import errno
-import os
 import ssl
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -115,4 +114,4 @@ def _why(error: OSError) -> str:
             return "permission denied; ports below 1024 need special rights"
         case errno.EADDRNOTAVAIL:
             return "this machine does not have the address"
-    return os.strerror(error.errno) if error.errno else str(error)
+    return error.strerror or str(error)

@@ -27,7 +27,7 @@ from trio_s2s.tasktree import task_tree
 from trio_s2s.transport import addresses_of
 from trio_s2s.windows import Limits
 
-__all__ = ["Life", "run_hook"]
+__all__ = ["Life", "refuse_used", "run_hook"]
 
 _NOT_THE_APPLICATION = {"outcome", "trio", "trio_s2s"}
 
@@ -43,6 +43,12 @@ async def run_hook(
             log.error("%r: %s raised", peer, name, exc_info=error)
     if scope.cancelled_caught:
         log.error("%r: %s took more than %g s (hook_timeout)", peer, name, limit)
+
+
+def refuse_used(peer: Peer) -> None:
+    """Raise a TypeError for a peer that has had its one connection."""
+    if peer._session is not None:
+        raise TypeError(f"{peer!r} was connected before: make a new peer for each one")
 
 
 class Life:
@@ -101,8 +107,6 @@ class Life:
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Live; `started` tells that `on_connected` has finished."""
-        if self._peer._session is not None:
-            raise TypeError(f"{self._peer!r} was connected before: make a new peer")
         async with trio.open_nursery() as io, trio.open_nursery() as work:
             tasks = Tasks(work, self._peer)
             dispatcher = Dispatcher(self._peer, self._connection, tasks)

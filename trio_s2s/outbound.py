@@ -38,6 +38,19 @@ async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerato
         yield peer
 
 
+@asynccontextmanager
+async def _closing(
+    stream: trio.abc.Stream, opened: AbstractAsyncContextManager[P]
+) -> AsyncGenerator[P]:
+    """Close a stream also where it never came to a handshake."""
+    try:
+        async with opened as peer:
+            yield peer
+    finally:
+        with trio.CancelScope(shield=True):  # Closing by force does not wait.
+            await trio.aclose_forcefully(stream)
+
+
 @overload
 def open_peer(
     stream: trio.abc.Stream,
@@ -87,7 +100,7 @@ def open_peer(
         server_id=server_id,
         config=config or PeerConfig(),
     )
-    return _open(peer, dialler)
+    return _closing(stream, _open(peer, dialler))
 
 
 @overload

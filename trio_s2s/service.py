@@ -35,7 +35,7 @@ async def service_nursery(
             raise BaseExceptionGroup(
                 "the block and a task of its peer failed", [own, *crash.exceptions]
             ) from None
-        if raised is None:
+        if raised is None or is_consequence(raised):
             raise
     if raised is not None:
         try:

@@ -44,9 +44,9 @@ class Tasks:
         is_handler: bool = False,
     ) -> None:
         """Start a task that the peer's end cancels."""
-        self.running += 1
         context = self.context(is_handler=is_handler)
         context.run(self._start, name, function, args)
+        self.running += 1
 
     def _start(
         self, name: str, function: Callable[..., Awaitable[object]], args: Any

@@ -49,9 +49,9 @@ class Ticket(ABC):
         """The lane in which it keeps its order."""
 
     @property
+    @abstractmethod
     def waits_for_answer(self) -> bool:
         """Whether its task goes on waiting once it was queued."""
-        return False
 
     @abstractmethod
     def payload(self, protocol: Protocol) -> bytes:
@@ -143,10 +143,16 @@ class Post(Ticket):
 
     channel: int
     packed: bytes
+    flush: bool = False
+    """Whether its task waits until the transport has taken it."""
 
     @property
     def lane(self) -> int:
         return self.channel
+
+    @property
+    def waits_for_answer(self) -> bool:
+        return self.flush
 
     def payload(self, protocol: Protocol) -> bytes:
         return self.packed

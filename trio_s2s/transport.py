@@ -48,14 +48,14 @@ async def receive_frame(stream: trio.abc.Stream, decoder: FrameDecoder) -> bytes
     return body
 
 
-async def discard_rest(stream: trio.abc.Stream) -> None:
+async def discard_rest(stream: trio.abc.Stream, *, half_close: bool = True) -> None:
     """Half-close, then read until the other side has closed too, for 1 s at most.
 
     To close on unread data would reset the connection, and with it what was sent last.
     """
     with trio.move_on_after(FAREWELL):
         try:
-            if isinstance(stream, trio.abc.HalfCloseableStream):
+            if half_close and isinstance(stream, trio.abc.HalfCloseableStream):
                 await stream.send_eof()
             while await stream.receive_some(RECEIVE_SIZE):
                 pass
@@ -170,7 +170,8 @@ class Transport:
                 await self._read()
             except RemoteProtocolError as error:
                 self._owner.fail(REASON_OF_ERROR[error.code], str(error), error.code)
-                await discard_rest(self._stream)
+                # The writer has a GOODBYE to send still.
+                await discard_rest(self._stream, half_close=False)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._lose(error)
         if self._write_error is not None:
@@ -200,7 +201,8 @@ class Transport:
                 # What the other side said before it went is worth more than our error.
                 self._write_error = error
                 self._reader_scope.deadline = now() + FAREWELL
-        if now() >= self._writer_scope.deadline:
+        scope = self._writer_scope
+        if scope.cancelled_caught and now() >= scope.deadline:
             self._owner.fail(
                 DisconnectReason.WRITE_TIMEOUT,
                 f"the other side took nothing for {self._send_timeout:g} s"

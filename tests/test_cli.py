@@ -1,0 +1,56 @@
+"""The command line: what it takes, and what its exit status says."""
+
+import subprocess
+import sys
+
+import pytest
+
+import trio_s2s
+from trio_s2s import cli
+
+
+@pytest.mark.parametrize("status", [0, 1, 130])
+def test_demo_gives_its_status(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def demo(args: list[str]) -> int:
+        seen.append(args)
+        return status
+
+    monkeypatch.setattr(cli, "demo", demo)
+    assert cli.main(["demo"]) == status
+    assert seen == [[]]
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == trio_s2s.__version__
+
+
+@pytest.mark.parametrize("args", [[], ["nonsense"], ["demo", "more"]])
+def test_wrong_command_is_an_error_with_usage(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(args)
+    assert caught.value.code == 2
+    assert "usage: trio-s2s" in capsys.readouterr().err
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    assert "demo" in capsys.readouterr().out
+
+
+def test_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "trio_s2s", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == trio_s2s.__version__
