@@ -101,7 +101,7 @@ SIGNATURES: dict[str, str] = {
     "MessageTooLargeError.__init__": (
         "def(self, what: str, size: int, max_size: int) -> None"
     ),
-    "Operation": "class(_Message, Generic[R])",
+    "Operation": "class(_Message, Generic[R_co])",
     "OperationError": "class(S2SError)",
     "OperationError.__init__": (
         "def(self, return_code: int, debug_message: str='', details: object=None) ->"
@@ -265,23 +265,22 @@ SIGNATURES: dict[str, str] = {
         " Callable[[Method[P, R]], Method[P, R]]"
     ),
     "open_peer": (
-        "@overload def(stream: trio.abc.Stream, peer: type[OutboundPeer]=..., *,"
+        "@overload def(stream: trio.abc.Stream, peer: Callable[[], P], *,"
         " application_name: str='', init_object: Any=None, server_id: str | None=None,"
-        " config: PeerConfig | None=None) ->"
-        " AbstractAsyncContextManager[OutboundPeer]; @overload def(stream:"
-        " trio.abc.Stream, peer: Callable[[], P], *, application_name: str='',"
-        " init_object: Any=None, server_id: str | None=None, config: PeerConfig |"
-        " None=None) -> AbstractAsyncContextManager[P]"
+        " config: PeerConfig | None=None) -> AbstractAsyncContextManager[P]; @overload"
+        " def(stream: trio.abc.Stream, *, application_name: str='', init_object:"
+        " Any=None, server_id: str | None=None, config: PeerConfig | None=None) ->"
+        " AbstractAsyncContextManager[OutboundPeer]"
     ),
     "open_tcp_peer": (
-        "@overload def(host: str, port: int, peer: type[OutboundPeer]=..., *,"
+        "@overload def(host: str, port: int, peer: Callable[[], P], *,"
         " application_name: str='', init_object: Any=None, server_id: str | None=None,"
         " ssl_context: ssl.SSLContext | None=None, insecure: bool=False, config:"
-        " PeerConfig | None=None) -> AbstractAsyncContextManager[OutboundPeer];"
-        " @overload def(host: str, port: int, peer: Callable[[], P], *,"
-        " application_name: str='', init_object: Any=None, server_id: str | None=None,"
-        " ssl_context: ssl.SSLContext | None=None, insecure: bool=False, config:"
-        " PeerConfig | None=None) -> AbstractAsyncContextManager[P]"
+        " PeerConfig | None=None) -> AbstractAsyncContextManager[P]; @overload"
+        " def(host: str, port: int, *, application_name: str='', init_object:"
+        " Any=None, server_id: str | None=None, ssl_context: ssl.SSLContext |"
+        " None=None, insecure: bool=False, config: PeerConfig | None=None) ->"
+        " AbstractAsyncContextManager[OutboundPeer]"
     ),
     "parameter": "def(code: int | str) -> Any",
     "serve_peers": (

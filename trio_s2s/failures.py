@@ -37,8 +37,8 @@ _BY_VERIFY_CODE: Final = {
 _BY_TLS_REASON: Final = {
     "WRONG_VERSION_NUMBER": (FailureReason.NOT_TLS, "the server does not speak TLS"),
     "UNEXPECTED_EOF_WHILE_READING": (
-        FailureReason.NOT_TLS,
-        "the server closed during the TLS handshake: does it speak TLS?",
+        FailureReason.TLS_ERROR,
+        "the server closed during TLS: does it speak TLS, or want a certificate?",
     ),
     "UNSUPPORTED_PROTOCOL": (FailureReason.TLS_VERSION, "no common TLS version"),
     "TLSV1_ALERT_PROTOCOL_VERSION": (
