@@ -36,6 +36,7 @@ class Caller(OutboundPeer):
         self.ended.set()
 
 
+# In a test file: `async def test_…(autojump_clock: trio.testing.MockClock)`.
 async def test_greeter_is_lost_in_silence() -> None:
     listener = MemoryListener()
     async with trio.open_nursery() as nursery:
@@ -53,5 +54,6 @@ async def test_greeter_is_lost_in_silence() -> None:
         nursery.cancel_scope.cancel()
 
 
-clock = trio.testing.MockClock(autojump_threshold=0)
-trio.run(test_greeter_is_lost_in_silence, clock=clock)
+if __name__ == "__main__":
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    trio.run(test_greeter_is_lost_in_silence, clock=clock)

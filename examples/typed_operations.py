@@ -4,7 +4,7 @@ It prints::
 
     Receipt(number=1, price=7.5, status='open')
     OPERATION_INVALID [['items (parameter 0)[0].count (parameter 1)', 'int', "str '2'"]]
-    17 PlaceOrder: we sell no moon
+    17 we sell no moon
 """
 
 from typing import Literal

@@ -34,7 +34,7 @@ from trio_s2s import (
     open_peer,
     serve_peers,
 )
-from trio_s2s.lifecycle import run_hook
+from trio_s2s.bounded import run_last_hook
 from trio_s2s.tasktree import task_tree
 
 Clock = trio.testing.MockClock
@@ -329,7 +329,7 @@ async def test_last_hook_is_shielded_and_bounded(
 ) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
-        await run_hook(trio.sleep_forever, Dialler(), "on_failed", 3)
+        await run_last_hook(trio.sleep_forever, Dialler(), "on_failed", 3)
     assert trio.current_time() == 3
     assert "on_failed took more than 3 s (hook_timeout)" in caplog.text
 

@@ -566,7 +566,9 @@ async def test_promise_6_disconnect_from_within_starts_the_end_and_returns(
 async def test_promise_7_not_connected_before_welcome(autojump_clock: Clock) -> None:
     near, far = trio.testing.memory_stream_pair()
     peer = Dialler()
-    with pytest.raises(ConnectionFailedError, match="no answer within 5 s") as caught:
+    with pytest.raises(
+        ConnectionFailedError, match="no S2S welcome within 5 s"
+    ) as caught:
         async with open_peer(near, lambda: peer):
             raise AssertionError("not reached")
     assert caught.value.reason is FailureReason.HANDSHAKE_TIMEOUT

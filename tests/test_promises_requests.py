@@ -289,7 +289,7 @@ async def test_promise_12_a_typed_request_gives_its_result_or_raises() -> None:
         with pytest.raises(OperationError) as caught:
             await peer.request(Echo("x"))
     assert caught.value.return_code == 7
-    assert caught.value.debug_message == "Echo: no"
+    assert caught.value.debug_message == "no"
     assert caught.value.details == {"why": "because"}
 
 

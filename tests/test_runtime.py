@@ -24,6 +24,7 @@ async def test_streams_and_listeners_meet_on_loopback() -> None:
     async with listener:
         port = listener.socket.getsockname()[1]
         async with await runtime.open_stream("127.0.0.1", port) as near:
-            async with await listener.accept() as far:
-                await near.send_all(b"x")
-                assert await far.receive_some() == b"x"
+            far = await listener.accept()
+            await near.send_all(b"x")
+            assert await far.receive_some() == b"x"
+            await far.aclose()

@@ -27,7 +27,7 @@ from trio_s2s.handshake import (
     reject,
     welcome,
 )
-from trio_s2s.lifecycle import Life, refuse_used
+from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitRequest
 from trio_s2s.peer import InboundPeer, log
 from trio_s2s.runtime import new_instance_id
@@ -90,7 +90,8 @@ class Acceptor:
             # A bug of this package must not end the listener and all other peers.
             log.exception("the peer at %s ended with an unexpected error", where)
         finally:
-            await trio.aclose_forcefully(stream)
+            with trio.CancelScope(shield=True):  # Closing by force does not wait.
+                await trio.aclose_forcefully(stream)
 
     async def _admit(self, stream: trio.abc.Stream, where: str) -> Life | None:
         """Shake hands, if not too many are at it already."""
@@ -115,11 +116,9 @@ class Acceptor:
     async def _refuse(self, stream: trio.abc.Stream) -> None:
         self._refusing += 1
         try:
-            await self._reject(
-                stream,
-                CloseCode.BUSY,
-                "too many handshakes are under way (max_pending_handshakes)",
-            )
+            text = "too many handshakes are under way (max_pending_handshakes)"
+            with trio.move_on_after(self._config.handshake_timeout):
+                await self._reject(stream, CloseCode.BUSY, text)
         finally:
             self._refusing -= 1
 
@@ -127,6 +126,8 @@ class Acceptor:
         decoder = FrameDecoder(MAX_HANDSHAKE_FRAME)
         limit = self._config.handshake_timeout
         life = None
+        if self._ssl_context is not None:
+            stream = trio.SSLStream(stream, self._ssl_context, server_side=True)
         with trio.move_on_after(limit) as scope:
             try:
                 life = await self._shake_hands(stream, where, decoder)
@@ -163,8 +164,7 @@ class Acceptor:
     async def _shake_hands(
         self, stream: trio.abc.Stream, where: str, decoder: FrameDecoder
     ) -> Life:
-        if self._ssl_context is not None:
-            stream = trio.SSLStream(stream, self._ssl_context, server_side=True)
+        if isinstance(stream, trio.SSLStream):
             await stream.do_handshake()
         body = await receive_frame(stream, decoder)
         hello = read_hello(body, self._identity.instance_id, self._config)
@@ -204,10 +204,10 @@ class Acceptor:
             remote,
         )
         try:
-            peer = self._create_peer(request)
+            peer = self._create_peer(request)  # with one argument, the InitRequest
             if not isinstance(peer, InboundPeer):
                 raise TypeError(f"create_peer made {peer!r}, which is no InboundPeer")
-            refuse_used(peer)
+            claim(peer)
         except ConnectionRejectedError:
             raise
         except Exception as error:

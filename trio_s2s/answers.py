@@ -16,6 +16,7 @@ __all__ = [
     "BUSY",
     "CANCELLED",
     "NEVER_RAN",
+    "NOT_ENCODABLE",
     "TOO_LARGE",
     "Answer",
     "answer_error",
@@ -24,6 +25,7 @@ __all__ = [
     "received_error",
 ]
 
+MAX_DEBUG = 64 * 1024
 MAY_RAISE = {ReturnCode.OPERATION_INVALID, ReturnCode.OPERATION_DENIED}
 """The codes below 0 with which a handler may answer."""
 
@@ -47,6 +49,11 @@ CANCELLED = Answer(ReturnCode.CANCELLED, debug_message="the handler was cancelle
 NEVER_RAN = Answer(
     ReturnCode.SHUTTING_DOWN, debug_message="the server closes; this never ran"
 )
+NOT_ENCODABLE = Answer(
+    ReturnCode.RESPONSE_NOT_ENCODABLE,
+    debug_message="what the handler returned can't be packed",
+    is_surprise=True,
+)
 TOO_LARGE = Answer(
     ReturnCode.RESPONSE_NOT_ENCODABLE, debug_message="the answer is too large"
 )
@@ -68,31 +75,43 @@ def answer_result(
             "on_operation_request returns an OperationResponse or None, not"
             f" {type(result).__name__}"
         )
-    packed = pack_parameters(result.parameters, config.max_elements)
-    return Answer(result.return_code, packed, result.debug_message)
+    return _answer(result.return_code, result.parameters, result.debug_message, config)
 
 
 def answer_error(error: Exception, config: PeerConfig) -> Answer:
     """Make the answer for a handler that raised."""
-    match error:
-        case OperationError(was_received=False) if (
-            error.return_code > 0 or error.return_code in MAY_RAISE
-        ):
-            try:
-                return _answer_operation_error(error, config)
-            except EncodeError as wrong:
-                error.add_note(f"This error's details: {wrong}")
-                return answer_error(wrong, config)
-        case EncodeError():
-            return Answer(
-                ReturnCode.RESPONSE_NOT_ENCODABLE,
-                debug_message="the answer can't be packed, or is too large",
-                is_surprise=True,
-            )
+    if isinstance(error, OperationError) and _may_answer(error):
+        details = error.details
+        table = details if isinstance(details, dict) else {0: details}
+        table = {} if details is None else table
+        try:
+            return _answer(error.return_code, table, error.debug_message, config)
+        except EncodeError as wrong:
+            error.add_note(f"This error can't be an answer: {wrong}")
+            return NOT_ENCODABLE
     text = "the handler raised"
     if config.expose_errors:
         text = clip(f"{type(error).__name__}: {error}")
     return Answer(ReturnCode.INTERNAL_ERROR, debug_message=text, is_surprise=True)
+
+
+def _may_answer(error: OperationError) -> bool:
+    code: object = error.return_code
+    if error.was_received or not isinstance(code, int):
+        return False
+    return code > 0 or code in MAY_RAISE
+
+
+def _answer(
+    code: object, parameters: Parameters, text: object, config: PeerConfig
+) -> Answer:
+    """Make an answer of what the application gave, which may be anything."""
+    if not isinstance(code, int) or isinstance(code, bool) or not -10 < code < 2**63:
+        raise EncodeError(f"the return code {code!r} cannot travel")
+    if text is not None and not isinstance(text, str):
+        raise EncodeError(f"the debug message {text!r} is no text")
+    packed = pack_parameters(parameters, config.max_elements)
+    return Answer(int(code), packed, None if text is None else clip(text, MAX_DEBUG))
 
 
 def answer_invalid(error: ContractError, config: PeerConfig) -> Answer:
@@ -105,13 +124,6 @@ def answer_invalid(error: ContractError, config: PeerConfig) -> Answer:
     )
 
 
-def _answer_operation_error(error: OperationError, config: PeerConfig) -> Answer:
-    details = error.details
-    table = details if isinstance(details, dict) else {0: details}
-    packed = NOTHING if details is None else pack_parameters(table, config.max_elements)
-    return Answer(error.return_code, packed, error.debug_message)
-
-
 # -- on the other side --
 
 
@@ -122,6 +134,7 @@ def received_error(
     details: Any = table
     if return_code == ReturnCode.OPERATION_INVALID:
         details = table.get(0)
-    error = OperationError(return_code, f"{name}: {text or 'no text'}", details)
+    error = OperationError(return_code, text or "", details)
+    error.args = (f"{name}: {error}",)
     error.was_received = True
     return error

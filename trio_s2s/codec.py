@@ -121,16 +121,19 @@ def pack_event(code: int, parameters: bytes, channel: int) -> bytes:
 # -- unpacking --
 
 
-def unpack_messages(body: bytes, max_elements: int) -> list[tuple[Message, int]]:
-    """Unpack a frame's body into messages of the right form, with their sizes.
+def unpack_messages(body: bytes, max_elements: int) -> Iterator[tuple[Message, int]]:
+    """Unpack a frame's body, one message of the right form and its size at a time.
 
     Whatever is wrong with it becomes a `RemoteProtocolError`.
     """
     try:
         try:
-            found = [(msgpack.unpackb(body, **_options(max_elements)), len(body))]
+            message = msgpack.unpackb(body, **_options(max_elements))
         except msgpack.ExtraData:
-            found = _unpack_batch(body, max_elements)
+            yield from _unpack_batch(body, max_elements)
+        else:
+            check_form(message)
+            yield message, len(body)
     except (
         ValueError,
         TypeError,
@@ -143,9 +146,6 @@ def unpack_messages(body: bytes, max_elements: int) -> list[tuple[Message, int]]
             f" {clip(str(error), 200) or type(error).__name__}",
             CloseCode.DECODE,
         ) from error
-    for message, _ in found:
-        check_form(message)
-    return found
 
 
 def _options(max_elements: int) -> dict[str, Any]:
@@ -163,16 +163,15 @@ def _refuse_extension(code: int, _data: bytes) -> None:
     raise ValueError(f"extension type {code}")
 
 
-def _unpack_batch(body: bytes, max_elements: int) -> list[tuple[Message, int]]:
+def _unpack_batch(body: bytes, max_elements: int) -> Iterator[tuple[Message, int]]:
     # A fresh Unpacker a frame: one that is kept holds 44 KiB for every connection.
     unpacker = msgpack.Unpacker(max_buffer_size=len(body), **_options(max_elements))
     unpacker.feed(body)
-    found = []
     start = 0
     for message in unpacker:
         end = unpacker.tell()
-        found.append((message, end - start))
+        check_form(message)
+        yield message, end - start
         start = end
     if start != len(body):
         raise ValueError(f"the last message lacks its end ({len(body) - start} bytes)")
-    return found

@@ -1,11 +1,10 @@
 """One transport and one protocol: messages in and out, waiting callers, keep-alive.
 
-Theory of operation. Three tasks work on a connection. The transport's *reader* takes
-what the stream has and hands on every complete message without waiting for anybody.
-Its *writer* sends what waits in the outbox, all of it in one frame, and is the only one
-that sends, so that no cancelled caller can tear a frame. The *keep-alive* asks for a
-sign of life. All three are shielded: they end when their owner says so (`close`), which
-it does once the peer's handlers and hooks had their time.
+Theory of operation. Three tasks work on a connection. The transport's *reader* hands on
+every complete message without waiting for anybody. Its *writer* sends what waits, all
+of it in one frame, and alone, so that no cancelled caller can tear a frame. The
+*keep-alive* asks for a sign of life. All three are shielded: they end by `close`, when
+the peer's handlers and hooks have had their time.
 
 An end begins with a reason: the first one wins, and no new calls are taken. It goes on
 in one of two ways. `say_goodbye` drains: both sides answer what they took on, then send
@@ -13,7 +12,8 @@ their last GOODBYE. `fail` is for errors and losses: every caller ends at once, 
 waits is dropped, and a last GOODBYE says why, if there is somebody to tell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 from typing import Protocol as Interface
 
@@ -83,14 +83,16 @@ class Connection:
         self._is_lost = False
         self._has_farewell = False
         self._messages_received = 0
+        self._unpacked: Iterator[tuple[Message, int]] = iter(())
 
     def start(self, nursery: trio.Nursery, receiver: Receiver) -> None:
         """Start the three tasks; `close` ends them."""
         self._receiver = receiver
         self._transport.start(nursery)
-        self._heartbeat.start(
-            nursery, self._send_ping, self.protocol.refill, self._silent
+        silent = partial(
+            self.fail, DisconnectReason.HEARTBEAT_TIMEOUT, code=CloseCode.HEARTBEAT
         )
+        self._heartbeat.start(nursery, self._send_ping, self.protocol.refill, silent)
 
     def statistics(self) -> PeerStatistics:
         """Count what has happened so far."""
@@ -117,12 +119,12 @@ class Connection:
         payload = pack_response(
             request_id, answer.return_code, answer.parameters, answer.debug_message
         )
-        limit = self.protocol.max_frame
-        if len(payload) > limit:
+        if len(payload) > self.protocol.max_frame:
             what = f"the answer to request {request_id}"
-            raise MessageTooLargeError(what, len(payload), limit)
-        self.protocol.response_queued(request_id)
-        self._outbox.put(payload, is_response=True)
+            raise MessageTooLargeError(what, len(payload), self.protocol.max_frame)
+        weight = self.protocol.response_queued(request_id)
+        entry = self._outbox.put(payload, is_response=True)
+        entry.on_taken = partial(self.protocol.response_leaves, weight)
         self._transport.wake_writer()
         self.moved()
 
@@ -137,7 +139,7 @@ class Connection:
         self._heartbeat.ask(self._send_ping)
 
     def moved(self) -> None:
-        """Let `drain` look again."""
+        """Let `settle` look again."""
         self._moved.unpark_all()
 
     # -- ending --
@@ -165,15 +167,19 @@ class Connection:
         self, has_work: Callable[[], bool], has_answers: Callable[[], bool]
     ) -> None:
         """Wait until all that was taken on is finished; after a loss, the answers."""
-        while not (self._is_over or self._is_drained) or (
-            has_answers() if self._is_lost else has_work()
-        ):
-            await self._moved.park()
 
-    @property
-    def _is_drained(self) -> bool:
-        heard = self.protocol.received is not Phase.OPEN
-        return heard and self.protocol.is_idle and not self._outbox
+        def is_busy() -> bool:
+            if self._is_lost:
+                return has_answers()
+            is_done = self.protocol.is_done and not self._outbox
+            return has_work() or not (is_done or self._is_over)
+
+        await self.settle(is_busy)
+
+    async def settle(self, is_busy: Callable[[], bool]) -> None:
+        """Wait while something is at work; asked again whenever something `moved`."""
+        while is_busy():
+            await self._moved.park()
 
     def finish(self, code: int = CloseCode.CLOSED, detail: str = "") -> None:
         """Say the last GOODBYE, unless it was said; there are no answers any more."""
@@ -219,28 +225,29 @@ class Connection:
 
     def take_frames(self) -> bool:
         """Hand on the frames that are complete; True if the turn was over first."""
-        budget = TURN
-        while budget > 0:
-            body = self._decoder.next_frame()
-            if body is None:
-                break
-            for message, size in unpack_messages(body, self.config.max_elements):
+        is_over = True
+        for _ in range(TURN):
+            found = next(self._unpacked, None)
+            if found is None:
+                body = self._decoder.next_frame()
+                if body is None:
+                    is_over = False
+                    break
+                self._unpacked = unpack_messages(body, self.config.max_elements)
+            else:
                 self._messages_received += 1
-                budget -= 1
-                if self.protocol.receive(message, size):
-                    self._take_message(message, size)
+                if self.protocol.receive(*found):
+                    self._take_message(*found)
         self.calls.pump()
         self.moved()
-        return budget <= 0
+        return is_over
 
     def take_end(self) -> None:
         """Take note that the stream ended; a `last` GOODBYE would have come first."""
         progress = self._decoder.progress()
         detail = "the stream ended without a goodbye"
-        self.fail(
-            DisconnectReason.CONNECTION_LOST,
-            f"{detail}, after {progress}" if progress else detail,
-        )
+        detail = f"{detail}, after {progress}" if progress else detail
+        self.fail(DisconnectReason.CONNECTION_LOST, detail)
 
     def give_frame(self) -> tuple[bytes, list[Callable[[], None]]]:
         """Give all that may leave now, as one frame."""
@@ -290,9 +297,6 @@ class Connection:
         if self.speaks:
             self._outbox.put_control(message[0], pack(message))
             self._transport.wake_writer()
-
-    def _silent(self, detail: str) -> None:
-        self.fail(DisconnectReason.HEARTBEAT_TIMEOUT, detail, CloseCode.HEARTBEAT)
 
     def _send_ping(self, token: int) -> None:
         self._send_control([Kind.PING, token])

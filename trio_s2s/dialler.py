@@ -24,7 +24,7 @@ from trio_s2s.handshake import (
     read_answer,
     valid_server_id,
 )
-from trio_s2s.lifecycle import Life, refuse_used
+from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitResponse
 from trio_s2s.peer import OutboundPeer
 from trio_s2s.runtime import new_instance_id
@@ -55,7 +55,7 @@ class Dialler:
     async def connect(self, peer: OutboundPeer) -> Life:
         """Connect and shake hands; whatever fails is a ConnectionFailedError."""
         # What is wrong here is the caller's error, not one of the connection.
-        refuse_used(peer)
+        claim(peer)
         frame = hello(
             Identity(self.instance_id),
             self.application_name,
@@ -70,7 +70,8 @@ class Dialler:
         try:
             return await self._shake_hands(stream, frame, peer)
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            with trio.CancelScope(shield=True):  # Closing by force does not wait.
+                await trio.aclose_forcefully(stream)
             raise
 
     async def _shake_hands(
@@ -94,8 +95,8 @@ class Dialler:
         except (ConnectionFailedError, EOFError, trio.BrokenResourceError) as error:
             raise explain_failure(error, self.where) from error
         raise ConnectionFailedError(
-            f"cannot connect to {self.where}: no answer within {limit:g} s"
-            " (handshake_timeout)",
+            f"cannot connect to {self.where}: connected, but it said no S2S welcome"
+            f" within {limit:g} s (handshake_timeout)",
             FailureReason.HANDSHAKE_TIMEOUT,
         ) from trio.TooSlowError()
 

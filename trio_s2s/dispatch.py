@@ -10,6 +10,7 @@ import trio
 from trio_s2s.answers import (
     CANCELLED,
     NEVER_RAN,
+    NOT_ENCODABLE,
     TOO_LARGE,
     Answer,
     answer_error,
@@ -28,8 +29,8 @@ from trio_s2s.messages import (
     OperationResponse,
     SendParameters,
 )
-from trio_s2s.peer import Peer, log
-from trio_s2s.tasks import Tasks
+from trio_s2s.peer import Peer, describe, log
+from trio_s2s.tasks import Tasks, reported
 from trio_s2s.tickets import Call
 
 __all__ = ["Dispatcher"]
@@ -47,7 +48,9 @@ class Dispatcher:
         self._config = connection.config
         self._tasks = tasks
         self._table = peer._handlers
-        self._held: deque[Callable[[], None]] | None = deque()
+        self._is_open = False
+        self._is_closed = False
+        self._held: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
         self._lanes: dict[int, Lane] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
         self._told_unknown = False
@@ -56,18 +59,19 @@ class Dispatcher:
 
     def open(self) -> None:
         """Let handlers run: `on_connected` has finished."""
-        held, self._held = self._held, None
-        for start in held or ():
+        self._is_open = True
+        while self._held:
+            start, _ = self._held.popleft()
             start()
 
     def close(self) -> None:
         """Drop what has not begun: the peer's tasks are about to be cancelled."""
+        self._is_closed = True
         for lane in self._lanes.values():
             lane.clear()
-        self._held = None
-        for request_id in list(self._connection.protocol.running):
-            if request_id not in self._scopes:
-                self._respond(request_id, NEVER_RAN)
+        while self._held:
+            _, drop = self._held.popleft()
+            drop()
 
     @property
     def has_work(self) -> bool:
@@ -79,20 +83,27 @@ class Dispatcher:
         """Whether `on_operation_response` is not done with all that ended."""
         return RESPONSES in self._lanes and self._lanes[RESPONSES].is_busy
 
-    def _when_open(self, start: Callable[[], None]) -> None:
-        if self._held is None:
+    def _when_open(self, start: Callable[[], None], drop: Callable[[], None]) -> None:
+        if self._is_closed:
+            drop()
+        elif self._is_open:
             start()
         else:
-            self._held.append(start)
+            self._held.append((start, drop))
 
     # -- requests --
 
     def request_received(self, message: Message) -> None:
         """Run the handler of a request, as soon as handlers may run."""
-        self._when_open(partial(self._start_request, message))
+        request_id = message[1]
+        self._scopes[request_id] = trio.CancelScope()
+        self._when_open(
+            partial(self._start_request, message),
+            partial(self._respond, request_id, NEVER_RAN),
+        )
 
     def cancel_received(self, request_id: int) -> None:
-        """Cancel the handler of a request, if it is at work."""
+        """Cancel the handler of a request, whether it has begun or not."""
         scope = self._scopes.get(request_id)
         if scope is not None:
             scope.cancel(reason="the caller on the other side was cancelled")
@@ -109,68 +120,86 @@ class Dispatcher:
         else:
             job = self._typed(handler, table)
         contract = None if handler is None else handler.contract
-        finish = partial(answer_result, code, contract, config=self._config)
-        if not job.is_async:
+        pack = partial(answer_result, code, contract, config=self._config)
+        if self._scopes[request_id].cancel_called:
+            self._respond(request_id, CANCELLED)
+        elif job.is_async:
+            self._tasks.start_soon(
+                self._run_request,
+                request_id,
+                job,
+                pack,
+                name=f"{job.name} (request {request_id})",
+                is_handler=True,
+            )
+        else:
             context = self._tasks.context(is_handler=True)
-            self._respond(request_id, context.run(self._answer_now, job, finish))
-            return
-        scope = self._scopes[request_id] = trio.CancelScope()
-        self._tasks.start_soon(
-            self._run_request,
-            request_id,
-            scope,
-            job,
-            finish,
-            name=f"{job.name} (request {request_id})",
-            is_handler=True,
-        )
+            self._respond(request_id, context.run(self._answer_now, job, pack))
 
     async def _run_request(
-        self,
-        request_id: int,
-        scope: trio.CancelScope,
-        job: Job,
-        finish: Callable[[Any], Answer],
+        self, request_id: int, job: Job, pack: Callable[[Any], Answer]
     ) -> None:
         answer = CANCELLED
         try:
-            with scope:
-                answer = await self._answer(job, finish)
+            with self._scopes[request_id]:
+                answer = await self._answer(job, pack)
         finally:
-            del self._scopes[request_id]
             self._respond(request_id, answer)
 
-    async def _answer(self, job: Job, finish: Callable[[Any], Answer]) -> Answer:
+    async def _answer(self, job: Job, pack: Callable[[Any], Answer]) -> Answer:
+        arguments = self._arguments(job)
+        if isinstance(arguments, Answer):
+            return arguments
+        answer = CANCELLED
+
+        def failed(error: Exception) -> None:
+            nonlocal answer
+            answer = self._failed(error, job)
+
+        with reported(failed):
+            answer = self._packed(await job.method(*arguments), job, pack)
+        return answer
+
+    def _answer_now(self, job: Job, pack: Callable[[Any], Answer]) -> Answer:
+        arguments = self._arguments(job)
+        if isinstance(arguments, Answer):
+            return arguments
         try:
-            arguments = job.arguments()
+            returned = job.method(*arguments)
+        except Exception as error:
+            return self._failed(error, job)
+        return self._packed(returned, job, pack)
+
+    def _arguments(self, job: Job) -> tuple[Any, ...] | Answer:
+        try:
+            return job.arguments()
         except ContractError as error:
             return answer_invalid(error, self._config)
-        try:
-            return finish(await job.method(*arguments))
         except Exception as error:
-            return self._answer_error(error, job.name)
+            return self._failed(error, job)
 
-    def _answer_now(self, job: Job, finish: Callable[[Any], Answer]) -> Answer:
+    def _packed(
+        self, returned: object, job: Job, pack: Callable[[Any], Answer]
+    ) -> Answer:
         try:
-            arguments = job.arguments()
-        except ContractError as error:
-            return answer_invalid(error, self._config)
-        try:
-            return finish(job.method(*arguments))
+            return pack(returned)
         except Exception as error:
-            return self._answer_error(error, job.name)
+            who = describe(self._peer)
+            log.error("%s: what %s returned can't travel: %s", who, job.name, error)
+            return NOT_ENCODABLE
 
-    def _answer_error(self, error: Exception, name: str) -> Answer:
+    def _failed(self, error: Exception, job: Job) -> Answer:
         answer = answer_error(error, self._config)
         if answer.is_surprise:
-            self._report(error, name)
+            self._report(error, job.name)
         return answer
 
     def _respond(self, request_id: int, answer: Answer) -> None:
+        del self._scopes[request_id]
         try:
             self._connection.respond(request_id, answer)
         except MessageTooLargeError as error:
-            log.error("%r: %s", self._peer, error)
+            log.error("%s: %s", describe(self._peer), error)
             self._connection.respond(request_id, TOO_LARGE)
 
     # -- events --
@@ -186,18 +215,14 @@ class Dispatcher:
         else:
             job = self._typed(handler, table)
         job.done = partial(self._connection.event_handled, channel, size)
-        self._when_open(partial(self._lane(channel).add, job))
+        self._when_open(partial(self._lane(channel).add, job), job.done)
 
     def _tell_unknown(self, code: int) -> None:
         if self._told_unknown or type(self._peer).on_event is not Peer.on_event:
             return
         self._told_unknown = True
-        log.warning(
-            "%r: nobody handles event %d; it is dropped, and so are all others of"
-            " unknown codes, without another word",
-            self._peer,
-            code,
-        )
+        text = "%s: nobody handles event %d: it is dropped, and so will all such be"
+        log.warning(text, describe(self._peer), code)
 
     def responded(
         self, call: Call, request: OperationRequest, sent: SendParameters
@@ -214,14 +239,11 @@ class Dispatcher:
                 {0: int(call.outcome)},
                 f"the peer was disconnected (outcome {call.outcome.name})",
             )
+        hook = self._peer.on_operation_response
         job = Job(
-            "on_operation_response",
-            True,
-            self._peer.on_operation_response,
-            lambda: (response, sent),
-            self._connection.moved,
+            hook.__name__, True, hook, lambda: (response, sent), self._connection.moved
         )
-        self._when_open(partial(self._lane(RESPONSES).add, job))
+        self._when_open(partial(self._lane(RESPONSES).add, job), job.done)
 
     def _lane(self, number: int) -> Lane:
         return self._lanes.setdefault(number, Lane(self._start_job))
@@ -232,20 +254,23 @@ class Dispatcher:
             name = f"{job.name} (in order)"
             self._tasks.start_soon(self._run_job, lane, job, name=name, is_handler=True)
             return False
+        context = self._tasks.context(is_handler=True)
         try:
-            context = self._tasks.context(is_handler=True)
-            context.run(lambda: job.method(*job.arguments()))
-        except Exception as error:
-            self._report(error, job.name)
+            context.run(self._call_now, job)
         finally:
             job.done()
         return True
 
-    async def _run_job(self, lane: Lane, job: Job) -> None:
+    def _call_now(self, job: Job) -> None:
         try:
-            await job.method(*job.arguments())
+            job.method(*job.arguments())
         except Exception as error:
             self._report(error, job.name)
+
+    async def _run_job(self, lane: Lane, job: Job) -> None:
+        try:
+            with reported(lambda error: self._report(error, job.name)):
+                await job.method(*job.arguments())
         finally:
             job.done()
             lane.go_on()
@@ -265,9 +290,10 @@ class Dispatcher:
         )
 
     def _report(self, error: Exception, name: str) -> None:
+        who = describe(self._peer)
         if self._connection.ending.explains(error):
-            log.debug("%r: %s ended with its connection: %s", self._peer, name, error)
+            log.debug("%s: %s ended with its connection: %s", who, name, error)
         elif isinstance(error, ContractError):
-            log.warning("%r: %s was not called: %s", self._peer, name, error)
+            log.warning("%s: %s: %s", who, name, error)
         else:
-            log.error("%r: %s raised", self._peer, name, exc_info=error)
+            log.error("%s: %s raised", who, name, exc_info=error)

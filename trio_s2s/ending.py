@@ -1,7 +1,5 @@
 """Why a connection ended: the first reason wins, and everybody is told the same."""
 
-from weakref import WeakKeyDictionary
-
 import trio
 
 from trio_s2s.codes import DisconnectReason, Outcome
@@ -21,7 +19,6 @@ class Ending:
         self.goodbye_code: int | None = None
         """What the other side's first GOODBYE said."""
         self.has_begun: trio.Event = trio.Event()
-        self._made: WeakKeyDictionary[BaseException, None] = WeakKeyDictionary()
 
     def record(self, reason: DisconnectReason, detail: str) -> bool:
         """Note why it ends; False if there was a reason before."""
@@ -44,13 +41,13 @@ class Ending:
                 self.detail,
                 Outcome.NEVER_SENT if outcome is None else outcome,
                 self.goodbye_code,
-                what,
+                "" if outcome is None else what,
             )
-        self._made[error] = None
+        error.ending = self
         return error
 
     def explains(self, error: BaseException) -> bool:
         """Whether an exception only says that this connection has ended."""
         if isinstance(error, BaseExceptionGroup):
             return all(map(self.explains, error.exceptions))
-        return error in self._made
+        return isinstance(error, S2SError) and error.ending is self

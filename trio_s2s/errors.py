@@ -11,6 +11,7 @@ from trio_s2s.codes import (
     DisconnectReason,
     FailureReason,
     Outcome,
+    ReturnCode,
 )
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
 
 class S2SError(Exception):
     """The root: `except S2SError` catches all that trio_s2s raises on purpose."""
+
+    ending: object = None
+    """The end of a connection that this error only tells of."""
 
 
 # -- the rules of the connection --
@@ -141,13 +145,17 @@ class PeerBusyError(S2SError):
     """A handler waited `handler_wait` for the other side's credit; nothing was sent."""
 
 
+_RETURN_CODES = {int(code): f" {code.name}" for code in ReturnCode}
+
+
 class OperationError(S2SError):
     """An operation's answer was an error; a handler raises it to answer one."""
 
     def __init__(
         self, return_code: int, debug_message: str = "", details: object = None
     ) -> None:
-        text = f"operation failed with return code {return_code}"
+        name = _RETURN_CODES.get(return_code, "")
+        text = f"operation failed with return code {return_code}{name}"
         super().__init__(f"{text}: {debug_message}" if debug_message else text)
         self.was_received = False
         """Whether another server answered so; then a handler must not pass it on."""

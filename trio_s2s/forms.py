@@ -20,9 +20,10 @@ MAX_TEXT: Final = 1024
 def clip(text: str, size: int = MAX_TEXT) -> str:
     """Cut a text to at most `size` bytes of UTF-8."""
     data = text.encode("utf-8", "replace")
-    return (
-        text if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "…"
-    )
+    if len(data) > size:
+        return data[: size - 3].decode("utf-8", "ignore") + "…"
+    # Decoded again, since what cannot be encoded was replaced.
+    return data.decode("utf-8")
 
 
 _Check = Callable[[Any], bool]

@@ -226,7 +226,7 @@ def _read_welcome(message: Message) -> Welcome:
 
 def _read(body: bytes, config: PeerConfig) -> Message:
     try:
-        messages = unpack_messages(body, config.max_elements)
+        messages = list(unpack_messages(body, config.max_elements))
     except RemoteProtocolError as error:
         raise ConnectionFailedError(
             f"its first frame is no S2S: {error}", FailureReason.NOT_S2S

@@ -10,6 +10,7 @@ import trio
 from trio_s2s.acceptor import Acceptor, CreatePeer
 from trio_s2s.config import PeerConfig
 from trio_s2s.errors import ListenError
+from trio_s2s.peer import InboundPeer
 from trio_s2s.runtime import open_listeners
 from trio_s2s.security import check_port, refuse_plain_text
 from trio_s2s.transport import show_address
@@ -34,6 +35,8 @@ async def serve_peers(
     """
     if not listeners:
         raise ValueError("serve_peers needs at least one listener")
+    if isinstance(create_peer, type) and not issubclass(create_peer, InboundPeer):
+        raise TypeError(f"{create_peer.__name__} is no InboundPeer: it can't accept")
     acceptor = Acceptor(create_peer, ssl_context, config or PeerConfig())
     async with trio.open_nursery() as nursery:
         for listener in listeners:
@@ -62,9 +65,9 @@ async def serve_tcp(  # noqa: ASYNC128  serve_peers does it
     """Accept peers by TCP until cancelled. Photon: a `TCPListener`, and `CreatePeer`.
 
     Args:
-        create_peer: Makes the peer for an `InitRequest`, most often its class; raises
-            ConnectionRejectedError to say no, with a code and a text that the dialler
-            sees.
+        create_peer: Called with the `InitRequest`, makes the peer; most often its
+            class. It raises ConnectionRejectedError to say no, with a code and a text
+            that the dialler sees.
         port: 0 to 65535; 0 lets the system choose.
         host: Where to listen. Without `ssl_context` it must be loopback, unless
             `insecure` is True.

@@ -21,8 +21,7 @@ class Job:
     is_async: bool
     method: Callable[..., Any]
     arguments: Callable[[], tuple[Any, ...]]
-    """Made when the handler's turn has come: what waits is kept small. It may raise
-    ContractError."""
+    """Made when the handler's turn has come; it may raise ContractError."""
     done: Callable[[], None] = _nothing
     """Called once it is over, or will never begin."""
 

@@ -1,11 +1,11 @@
 """The life of one peer: connected, at work, disconnected with a reason."""
 
-import linecache
-import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 
 import trio
 
+from trio_s2s.bounded import run_last_hook, where_waiting
 from trio_s2s.codes import CloseCode, DisconnectReason, Outcome
 from trio_s2s.config import PeerConfig
 from trio_s2s.connection import Connection
@@ -17,38 +17,29 @@ from trio_s2s.peer import (
     InboundPeer,
     OutboundPeer,
     Peer,
-    in_acceptor_hook,
+    describe,
     log,
 )
 from trio_s2s.protocol import Protocol
 from trio_s2s.session import Session
-from trio_s2s.tasks import Tasks, inside_peers
+from trio_s2s.tasks import Tasks, in_acceptor_hook, inside_peers, reported
 from trio_s2s.tasktree import task_tree
 from trio_s2s.transport import addresses_of
 from trio_s2s.windows import Limits
 
-__all__ = ["Life", "refuse_used", "run_hook"]
+__all__ = ["Life", "claim"]
 
-_NOT_THE_APPLICATION = {"outcome", "trio", "trio_s2s"}
-
-
-async def run_hook(
-    hook: Callable[[], Awaitable[None]], peer: Peer, name: str, limit: float
-) -> None:
-    """Run a last hook: shielded and bounded, its errors logged."""
-    with trio.move_on_after(limit, shield=True) as scope:
-        try:
-            await hook()
-        except Exception as error:
-            log.error("%r: %s raised", peer, name, exc_info=error)
-    if scope.cancelled_caught:
-        log.error("%r: %s took more than %g s (hook_timeout)", peer, name, limit)
+ANSWERS = 1.0
+"""Seconds that `on_operation_response` has for the last answers at the end."""
 
 
-def refuse_used(peer: Peer) -> None:
-    """Raise a TypeError for a peer that has had its one connection."""
-    if peer._session is not None:
-        raise TypeError(f"{peer!r} was connected before: make a new peer for each one")
+def claim(peer: Peer) -> None:
+    """Take a peer for its one connection; a TypeError if it had one before."""
+    if peer._is_claimed:
+        raise TypeError(
+            f"{describe(peer)} was used before: make a new peer for each connection"
+        )
+    peer._is_claimed = True
 
 
 class Life:
@@ -126,15 +117,17 @@ class Life:
                 await self._ending.has_begun.wait()
                 await self._drain(dispatcher)
             finally:
-                with trio.move_on_after(self._leave_timeout, shield=True):
-                    await self._end(io, tasks, dispatcher)
-                session.finished.set()
+                try:
+                    with trio.move_on_after(self._leave_timeout, shield=True):
+                        await self._end(io, tasks, dispatcher)
+                finally:
+                    session.finished.set()
         self._raise_errors()
 
     @property
     def _leave_timeout(self) -> float:
         # A little more than the sum of the bounds within, which are what is promised.
-        return 2 * self._config.hook_timeout + 2.0
+        return 2 * self._config.hook_timeout + ANSWERS + 1.0
 
     # -- connected --
 
@@ -145,36 +138,41 @@ class Life:
         place = ""
         if isinstance(self._peer, InboundPeer):
             in_acceptor_hook.set(self._peer)
+        failed = partial(self._task_failed, name="on_connected")
         try:
-            with trio.move_on_after(limit) as scope:
+            with reported(failed), trio.move_on_after(limit) as scope:
                 try:
                     await self._peer.on_connected()
-                except trio.Cancelled as cancelled:
-                    place = _place(cancelled)
+                except BaseException as error:
+                    place = where_waiting(error)
                     raise
-        except Exception as error:
-            self._task_failed(error, "on_connected")
-            return
         finally:
             self._is_connecting = False
             self._connection.moved()
         if scope.cancelled_caught:
-            text = f"it took more than {limit:g} s (connected_timeout), in {place}"
-            self._task_failed(TimeoutError(text), "on_connected")
+            text = f"on_connected took more than {limit:g} s (connected_timeout)"
+            self._fail(f"{text}, waiting at {place}")
         elif self._ending.reason is None:
             self._was_started = True
             task_status.started()
             dispatcher.open()
 
+    def _fail(self, detail: str) -> None:
+        if not self._raises:
+            log.error("%s: %s", describe(self._peer), detail)
+        self._connection.fail(
+            DisconnectReason.INTERNAL_ERROR, detail, CloseCode.INTERNAL
+        )
+
     def _task_failed(self, error: Exception, name: str) -> None:
         """Disconnect because a hook or a task raised, unless it only tells the end."""
         if self._ending.explains(error):
-            log.debug("%r: %s ended with its connection: %s", self._peer, name, error)
+            log.debug("%s: %s: %s", describe(self._peer), name, error)
             return
         if self._raises:
             self._errors.append(error)
         else:
-            log.error("%r: %s raised", self._peer, name, exc_info=error)
+            log.error("%s: %s raised", describe(self._peer), name, exc_info=error)
         self._connection.fail(
             DisconnectReason.INTERNAL_ERROR,
             f"{name} raised {type(error).__name__}: {error}",
@@ -200,20 +198,29 @@ class Life:
                 "the task that owns the peer was cancelled",
                 CloseCode.CLOSED,
             )
+        self._connection.calls.end_all()
+        with trio.move_on_after(ANSWERS):
+            await self._connection.settle(lambda: dispatcher.has_answers)
         dispatcher.close()
         with trio.move_on_after(limit) as scope:
-            await tasks.cancel(f"{self._peer!r} is disconnected")
+            await tasks.cancel("the peer is disconnected")
         if scope.cancelled_caught:
             log.warning(
-                "%r: %d tasks have not ended %g s after their cancellation:\n%s",
-                self._peer,
+                "%s: %d tasks have not ended %g s after their cancellation:\n%s",
+                describe(self._peer),
                 tasks.running,
                 limit,
                 task_tree(trio.lowlevel.current_task()),
             )
         self._connection.finish()
         io.start_soon(self._connection.close, name="farewell")
-        await run_hook(self._on_disconnected, self._peer, "on_disconnected", limit)
+        await run_last_hook(
+            self._on_disconnected,
+            self._peer,
+            "on_disconnected",
+            limit,
+            self._errors.append if self._raises else None,
+        )
         await self._connection.closed.wait()
 
     async def _on_disconnected(self) -> None:
@@ -229,15 +236,3 @@ class Life:
             case [error]:
                 raise error
         raise ExceptionGroup("several tasks of one peer raised", self._errors)
-
-
-def _place(error: BaseException) -> str:
-    """Name the line of the application in which a hook was waiting."""
-    place = "?"
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in _NOT_THE_APPLICATION:
-            code = frame.f_code
-            text = linecache.getline(code.co_filename, line).strip()
-            place = f"{text!r} ({code.co_name}, {code.co_filename}:{line})"
-    return place

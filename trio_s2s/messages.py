@@ -20,17 +20,27 @@ __all__ = [
 Parameters = Mapping[int | str, Any]
 """A table of values by int or str key, as Photon's `Dictionary<byte, object>`."""
 
-_channel = attrs.validators.and_(
-    attrs.validators.instance_of(int), attrs.validators.ge(0), attrs.validators.le(15)
-)
-_code = attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(0))
+
+def _integer(lowest: int, highest: int) -> Any:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if not is_integer or not lowest <= value <= highest:
+            raise ValueError(
+                f"{attribute.name} is a whole number from {lowest} to {highest}, not"
+                f" {value!r}"
+            )
+
+    return check
+
+
+_code = _integer(0, 2**64 - 1)
 
 
 @attrs.frozen
 class SendParameters:
     """How a message is sent. Photon: `SendParameters`."""
 
-    channel: int = attrs.field(default=0, validator=_channel)
+    channel: int = attrs.field(default=0, validator=_integer(0, 15))
     """0 to 15: events of one channel keep their order, channels do not wait for
     each other."""
     unreliable: bool = attrs.field(default=False, kw_only=True)
@@ -47,9 +57,7 @@ class OperationResponse:
     """The answer to an operation, without a contract. Photon: `OperationResponse`."""
 
     operation_code: int = attrs.field(validator=_code)
-    return_code: int = attrs.field(
-        default=0, validator=attrs.validators.instance_of(int)
-    )
+    return_code: int = attrs.field(default=0, validator=_integer(-9, 2**63 - 1))
     """0 is success, above 0 the application's own, below 0 a `ReturnCode`."""
     parameters: Parameters = attrs.field(factory=dict)
     debug_message: str | None = None

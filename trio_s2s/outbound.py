@@ -8,10 +8,10 @@ from typing import Any, TypeVar, overload
 
 import trio
 
+from trio_s2s.bounded import run_last_hook
 from trio_s2s.config import PeerConfig
 from trio_s2s.dialler import Dialler
 from trio_s2s.errors import ConnectionFailedError
-from trio_s2s.lifecycle import run_hook
 from trio_s2s.peer import OutboundPeer
 from trio_s2s.runtime import open_stream
 from trio_s2s.security import check_port, refuse_plain_text
@@ -25,13 +25,15 @@ P = TypeVar("P", bound=OutboundPeer)
 
 @asynccontextmanager
 async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerator[P]:
+    if not callable(create_peer):
+        raise TypeError(f"pass the class of the peer, or a function, not {create_peer}")
     peer = create_peer()
     try:
         life = await dialler.connect(peer)
     except ConnectionFailedError as failed:
         hook = partial(peer.on_failed, failed)
         limit = dialler.config.hook_timeout
-        await run_hook(hook, peer, "on_failed", limit)  # noqa: ASYNC120  shielded
+        await run_last_hook(hook, peer, "on_failed", limit)  # noqa: ASYNC120  shielded
         raise
     async with service_nursery(life.leave, life.explains) as nursery:
         await nursery.start(life.run)
@@ -150,7 +152,7 @@ def open_tcp_peer(
         host: A name or an address. Without `ssl_context` it must be loopback, unless
             `insecure` is True.
         port: 1 to 65535.
-        peer: Makes the peer, most often its class.
+        peer: Called without an argument, makes the peer; most often its class.
         application_name: The application wanted; empty: the listener's own.
         init_object: Anything that can travel; the acceptor reads it from
             `init_request.init_object`.
@@ -159,7 +161,8 @@ def open_tcp_peer(
         insecure: Allows plain text to leave this machine.
         config: Limits and timeouts.
 
-    The block is entered when `on_connected` has finished. Leaving it sends what was
+    The block is entered when `on_connected` has finished. If the connection is lost,
+    the block goes on, and calls to the peer raise. Leaving it sends what was
     accepted for sending, then says goodbye; that, and the hooks, take at most
     `drain_timeout` + 2 * `hook_timeout` + 1 s.
 

@@ -14,11 +14,13 @@ BATCH = 64 * 1024
 class Entry:
     """One packed message on its way; without its payload it is gone."""
 
-    __slots__ = ("is_response", "on_sent", "payload")
+    __slots__ = ("is_response", "on_sent", "on_taken", "payload")
 
     def __init__(self, payload: bytes, is_response: bool) -> None:
         self.payload: bytes | None = payload
         self.is_response: bool = is_response
+        self.on_taken: Callable[[], None] | None = None
+        """Called when the writer takes the message."""
         self.on_sent: Callable[[], None] | None = None
         """Called when the transport has taken the frame."""
 
@@ -98,6 +100,8 @@ class Outbox:
                 payloads.append(entry.payload)
                 room -= len(entry.payload)
                 self._release(entry)
+                if entry.on_taken is not None:
+                    entry.on_taken()
                 if entry.on_sent is not None:
                     told.append(entry.on_sent)
             self._entries.popleft()

@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from typing import Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, overload
 
 import trio
 
 from trio_s2s.answers import received_error
-from trio_s2s.codec import pack_event, pack_parameters
 from trio_s2s.codes import DisconnectReason, ReturnCode
 from trio_s2s.contracts import Event, Operation, contract_of
 from trio_s2s.errors import LocalProtocolError
@@ -26,18 +24,14 @@ from trio_s2s.messages import (
 )
 from trio_s2s.session import Session
 from trio_s2s.statistics import PeerStatistics
-from trio_s2s.tasks import inside_peers
-from trio_s2s.tickets import Call, Post
+from trio_s2s.tasks import in_acceptor_hook, inside_peers, reported
 
-__all__ = ["InboundPeer", "OutboundPeer", "Peer", "in_acceptor_hook", "log"]
+__all__ = ["InboundPeer", "OutboundPeer", "Peer", "describe", "log"]
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
 
 log: logging.Logger = logging.getLogger("trio_s2s")
-
-in_acceptor_hook: ContextVar[object] = ContextVar("in_acceptor_hook", default=None)
-"""The inbound peer whose `on_connected` is at work here."""
 
 _PLAIN = SendParameters()
 
@@ -63,6 +57,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
     _handlers: ClassVar[HandlerTable] = HandlerTable()
     _session: Session | None = None
+    _is_claimed: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the marked methods; a wrong definition is a TypeError here."""
@@ -71,16 +66,17 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
     def __repr__(self) -> str:
         """Say who it is, for a log."""
-        name = self.server_id or self.remote_address or "nobody yet"
-        if self._session is None:
-            return f"<{type(self).__name__} {name}, not connected>"
-        reason = self._session.connection.ending.reason
-        state = "connected" if reason is None else reason.name
-        return f"<{type(self).__name__} {name}, {state}>"
+        return describe(self)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled: a connection can't be in two places."""
         raise TypeError(f"{self!r} is a live connection and can't be copied or pickled")
+
+    @property
+    def goodbye_code(self) -> int | None:
+        """What the other side's GOODBYE said, None without one."""
+        session = self._session
+        return None if session is None else session.connection.ending.goodbye_code
 
     # -- operations --
 
@@ -99,8 +95,10 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
         Raises EncodeError or MessageTooLargeError (nothing was sent), ContractError
         (the answer does not fit), PeerDisconnectedError (its `outcome` says what became
-        of the request), PeerClosedError. Waits while the other side has no free slot,
-        inside a handler for `handler_wait` at most.
+        of the request), PeerClosedError, and LocalProtocolError before it is connected,
+        from an acceptor's `on_connected`, or where the other side takes no requests.
+        Waits while the other side has no free slot; inside a handler for `handler_wait`
+        at most, then it is an OperationError with SERVER_BUSY (-7).
 
         Cancellation: a request that has not left is taken back, for one that has the
         other side's handler is cancelled; the connection stays whole.
@@ -109,6 +107,8 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
             code = operation.operation_code
             answer = await self._ask(code, operation.parameters, "request")
             return OperationResponse(code, *answer[2:5])
+        if not isinstance(operation, Operation):
+            raise TypeError(f"request takes an operation, not {operation!r}")
         contract = contract_of(type(operation))
         table = contract.to_parameters(operation)
         answer = await self._ask(contract.code, table, contract.name)
@@ -124,10 +124,11 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         """Send an operation whose answer comes to `on_operation_response`.
 
         Photon: `SendOperationRequest`. Waits, raises and is cancelled like
-        `send_event`; once it has returned, the answer will come.
+        `send_event`; once it has returned, the answer will come. Of `send_parameters`,
+        `flush` and `unreliable` have no meaning for a request.
         """
         session = self._usable("a request", send_parameters)
-        call = self._call(request.operation_code, request.parameters, "request")
+        call = session.call(request.operation_code, request.parameters, "request")
         if send_parameters.channel:
             call.options = {1: send_parameters.channel}
         call.on_end = lambda ended: session.responded(ended, request, send_parameters)
@@ -154,7 +155,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         """
         session = self._usable("an event", send_parameters)
         await session.connection.calls.send_event(
-            self._post(event, send_parameters.channel),
+            session.post(event, send_parameters.channel),
             unreliable=send_parameters.unreliable,
             flush=send_parameters.flush,
         )
@@ -167,7 +168,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         """Send an event, or raise trio.WouldBlock where `send_event` would wait."""
         session = self._usable("an event", send_parameters)
         session.connection.calls.send_event_nowait(
-            self._post(event, send_parameters.channel),
+            session.post(event, send_parameters.channel),
             unreliable=send_parameters.unreliable,
         )
 
@@ -184,10 +185,8 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         name = getattr(function, "__qualname__", repr(function))
 
         async def run() -> None:
-            try:
+            with reported(lambda error: session.crashed(error, name)):
                 await function(*args)
-            except Exception as error:
-                session.crashed(error, name)
 
         session.tasks.start_soon(run, name=name)
 
@@ -200,8 +199,8 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
         Cancellation: the end goes on without the caller.
         """
-        if code < 0:
-            raise ValueError(f"code is 0 or the application's own, above 0, not {code}")
+        if type(code) is not int or not 0 <= code < 2**63:
+            raise ValueError(f"code is 0, or the application's own, not {code!r}")
         session = self._session
         if session is None:
             await trio.lowlevel.checkpoint()
@@ -258,27 +257,9 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
                 f"{what}: an acceptor's on_connected can't send requests to its own"
                 " peer, whose on_connected may wait for it; ask from start_soon"
             )
-        call = self._call(code, parameters, name)
-        return await session.connection.calls.request(call)
-
-    def _call(self, code: int, parameters: Parameters, name: str) -> Call:
-        packed = self._pack(parameters)
-        return Call(f"{name} (operation {code})", code=code, parameters=packed)
-
-    def _post(self, event: Event | EventData, channel: int) -> Post:
-        if isinstance(event, EventData):
-            code, table, name = event.event_code, event.parameters, "event"
-        else:
-            contract = contract_of(type(event))
-            code, name = contract.code, contract.name
-            table = contract.to_parameters(event)
-        packed = pack_event(code, self._pack(table), channel)
-        return Post(f"{name} (event {code})", channel=channel, packed=packed)
-
-    def _pack(self, parameters: Parameters) -> bytes:
-        assert self._session is not None
-        config = self._session.connection.config
-        return pack_parameters(parameters, config.max_elements)
+        return await session.connection.calls.request(
+            session.call(code, parameters, name)
+        )
 
 
 class InboundPeer(Peer):
@@ -287,9 +268,12 @@ class InboundPeer(Peer):
     Photon: `InboundS2SPeer`.
     """
 
+    init_request: InitRequest = InitRequest()
+    """Who asked to be let in."""
+
     def __init__(self, init_request: InitRequest) -> None:
+        """Make the peer; a subclass may take more, and need not call this."""
         self.init_request = init_request
-        """Who asked to be let in."""
 
 
 class OutboundPeer(Peer):
@@ -297,3 +281,13 @@ class OutboundPeer(Peer):
 
     init_response: InitResponse = InitResponse()
     """Who let us in, from `on_connected` on."""
+
+
+def describe(peer: Peer) -> str:
+    """Say who a peer is, for a log; unlike its `repr` it is not the application's."""
+    name = peer.server_id or peer.remote_address or "nobody yet"
+    if peer._session is None:
+        return f"<{type(peer).__name__} {name}, not connected>"
+    reason = peer._session.connection.ending.reason
+    state = "connected" if reason is None else reason.name
+    return f"<{type(peer).__name__} {name}, {state}>"

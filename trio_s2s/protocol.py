@@ -88,6 +88,11 @@ class Protocol:
         return not self.running and not self.outstanding
 
     @property
+    def is_done(self) -> bool:
+        """Whether the other side has said goodbye, and nothing is to be answered."""
+        return self.received is not Phase.OPEN and self.is_idle
+
+    @property
     def takes_requests(self) -> bool:
         """Whether the other side takes requests at all."""
         return not self._requests_out.shut
@@ -134,9 +139,13 @@ class Protocol:
         """Account for an event that never left."""
         self._events_out[channel].remove(weigh(size))
 
-    def response_queued(self, request_id: int) -> None:
-        """Account for an answer that leaves next."""
-        self._requests_in.remove(self.running.pop(request_id))
+    def response_queued(self, request_id: int) -> int:
+        """Account for an answer that waits to leave; give its request's weight."""
+        return self.running.pop(request_id)
+
+    def response_leaves(self, weight: int) -> None:
+        """Account for an answer that leaves: only now its slot is free."""
+        self._requests_in.remove(weight)
 
     def event_handled(self, channel: int, size: int) -> None:
         """Account for an event that is done with; `take_credits` gives it back."""

@@ -1,19 +1,42 @@
 """The tasks of one peer: in a clean context, counted, so that its end can wait."""
 
+import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import trio
 
 from trio_s2s.calls import inside_handler
 
-__all__ = ["Tasks", "inside_peers"]
+__all__ = ["Tasks", "in_acceptor_hook", "inside_peers", "reported"]
 
 inside_peers: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar(
     "inside_peers", default=()
 )
 """The peers one of whose hooks, handlers or tasks is at work here."""
+in_acceptor_hook: contextvars.ContextVar[object] = contextvars.ContextVar(
+    "in_acceptor_hook", default=None
+)
+"""The inbound peer whose `on_connected` is at work here."""
+
+
+@contextlib.contextmanager
+def reported(report: Callable[[Exception], None]) -> Iterator[None]:
+    """Hand the errors of the application to `report`; let cancellations out.
+
+    A nursery of the application may raise both at once, as a group.
+    """
+    try:
+        yield
+    except Exception as error:
+        report(error)
+    except BaseExceptionGroup as group:
+        errors, rest = group.split(Exception)
+        if errors is not None:
+            report(errors)
+        if rest is not None:
+            raise rest from None
 
 
 class Tasks:

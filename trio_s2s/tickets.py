@@ -19,7 +19,8 @@ from trio_s2s.runtime import now
 __all__ = ["Call", "Post", "Ticket"]
 
 REQUEST_LANE = -1
-LARGEST_ID = 9
+LARGEST_HEAD = 20
+"""Bytes of a REQUEST's head, with the largest id and code."""
 
 
 @attrs.define(eq=False)
@@ -107,7 +108,7 @@ class Call(Ticket):
         return pack_request(protocol.next_id, self.code, self.parameters, self.options)
 
     def size_at_most(self, protocol: Protocol) -> int:
-        return len(self.payload(protocol)) + LARGEST_ID
+        return len(self.parameters) + len(pack(self.options)) + LARGEST_HEAD
 
     def is_taken(self, protocol: Protocol) -> bool:
         return protocol.takes_requests

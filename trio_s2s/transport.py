@@ -179,17 +179,18 @@ class Transport:
         self._reader_done.set()
 
     async def _read(self) -> None:
-        while self._owner.hears:
+        while True:
+            # First of all, since frames may have come with the last of the handshake.
+            while self._owner.take_frames():
+                await trio.lowlevel.checkpoint()
+            if not self._owner.hears:
+                return
             data = await self._stream.receive_some(RECEIVE_SIZE)
             if not data:
                 self._owner.take_end()
                 return
             self.bytes_received += len(data)
             self._owner.take_data(data)
-            is_over = self._owner.take_frames()
-            while is_over:
-                await trio.lowlevel.checkpoint()
-                is_over = self._owner.take_frames()
 
     # -- the writer --
 
