@@ -146,10 +146,38 @@ def test_operation_error_received_elsewhere_is_internal() -> None:
     assert answer.debug_message == "the handler raised"
 
 
-def test_encode_error_is_answered_as_such() -> None:
+def test_encode_error_of_the_handlers_own_call_is_internal() -> None:
     answer = answer_error(EncodeError("result.when cannot travel"), CONFIG)
+    assert answer.return_code == ReturnCode.INTERNAL_ERROR
+    assert answer.is_surprise
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(5, 123), (True, "x"), (2**63, "x"), (2**70, "x"), (5, ValueError("x"))],
+)
+def test_operation_error_that_cannot_travel_is_not_encodable(
+    code: Any, text: Any
+) -> None:
+    answer = answer_error(OperationError(code, text), CONFIG)
     assert answer.return_code == ReturnCode.RESPONSE_NOT_ENCODABLE
     assert answer.is_surprise
+
+
+def test_operation_error_of_no_code_is_internal() -> None:
+    answer = answer_error(OperationError("five"), CONFIG)  # type: ignore[arg-type]  # may happen
+    assert answer.return_code == ReturnCode.INTERNAL_ERROR
+
+
+def test_text_that_is_no_unicode_is_replaced() -> None:
+    answer = answer_error(OperationError(5, "x\udcff"), CONFIG)
+    assert answer.debug_message == "x?"
+
+
+@pytest.mark.parametrize("response", [{"return_code": -10}, {"debug_message": 5}])
+def test_response_that_cannot_travel_is_refused(response: Any) -> None:
+    with pytest.raises(EncodeError):
+        answer_result(1, None, OperationResponse(1, **response), CONFIG)
 
 
 def test_error_text_is_hidden_unless_it_may_be_told() -> None:
@@ -186,10 +214,12 @@ def test_invalid_parameters_beyond_the_limit_are_left_out() -> None:
 
 def test_received_error_names_the_operation() -> None:
     error = received_error("Sum", 7, {1: 2}, "why")
-    assert (error.return_code, error.debug_message) == (7, "Sum: why")
+    assert (error.return_code, error.debug_message) == (7, "why")
+    assert str(error) == "Sum: operation failed with return code 7: why"
     assert error.details == {1: 2}
     assert error.was_received
-    assert received_error("Sum", 7, {}, None).debug_message == "Sum: no text"
+    assert received_error("Sum", -4, {}, None).debug_message == ""
+    assert "-4 UNKNOWN_OPERATION" in str(received_error("Sum", -4, {}, None))
 
 
 def test_received_error_for_invalid_parameters_lists_them() -> None:

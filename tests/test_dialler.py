@@ -251,7 +251,7 @@ async def test_time_for_a_handshake_is_absolute(autojump_clock: Clock) -> None:
     error = await fail_to_dial(dawdle)
     assert trio.current_time() == 5
     assert error.reason is FailureReason.HANDSHAKE_TIMEOUT
-    assert "no answer within 5 s (handshake_timeout)" in str(error)
+    assert "no S2S welcome within 5 s (handshake_timeout)" in str(error)
 
 
 async def test_hello_that_is_not_taken_ends_in_time(autojump_clock: Clock) -> None:

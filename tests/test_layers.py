@@ -21,7 +21,7 @@ ROWS = (
     ("connection", "tasks"),
     ("session",),
     ("peer",),
-    ("dispatch",),
+    ("dispatch", "bounded"),
     ("lifecycle",),
     ("acceptor", "dialler"),
     ("inbound", "outbound"),

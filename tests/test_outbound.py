@@ -118,7 +118,7 @@ async def test_server_that_says_nothing_ends_in_time() -> None:
             config=PeerConfig(handshake_timeout=0.05),
         )
     assert reason is FailureReason.HANDSHAKE_TIMEOUT
-    assert "no answer within 0.05 s (handshake_timeout)" in text
+    assert "no S2S welcome within 0.05 s (handshake_timeout)" in text
 
 
 async def test_web_server_is_recognised(nursery: trio.Nursery) -> None:

@@ -3,13 +3,11 @@
 Theory of operation. Three tasks work on a connection. The transport's *reader* hands on
 every complete message without waiting for anybody. Its *writer* sends what waits, all
 of it in one frame, and alone, so that no cancelled caller can tear a frame. The
-*keep-alive* asks for a sign of life. All three are shielded: they end by `close`, when
-the peer's handlers and hooks have had their time.
+*keep-alive* asks for a sign of life. All three are shielded until `close`.
 
-An end begins with a reason: the first one wins, and no new calls are taken. It goes on
-in one of two ways. `say_goodbye` drains: both sides answer what they took on, then send
-their last GOODBYE. `fail` is for errors and losses: every caller ends at once, what
-waits is dropped, and a last GOODBYE says why, if there is somebody to tell.
+An end begins with a reason: the first one wins, and no new calls are taken. After
+`say_goodbye` both sides answer what they took on, then say their last GOODBYE. `fail`
+is for errors and losses: every caller ends at once, and a last GOODBYE says why.
 """
 
 from collections.abc import Callable, Iterator
@@ -75,9 +73,8 @@ class Connection:
         self._receiver: Receiver | None = None
         self._outbox = Outbox(config.send_buffer)
         self._transport = Transport(stream, self, config.send_timeout)
-        self.calls: Calls = Calls(
-            protocol, self._outbox, self._transport.wake_writer, config.handler_wait
-        )
+        wake = self._transport.wake_writer
+        self.calls: Calls = Calls(protocol, self._outbox, wake, config.handler_wait)
         self._moved = trio.lowlevel.ParkingLot()
         self._is_over = False
         self._is_lost = False
@@ -89,9 +86,8 @@ class Connection:
         """Start the three tasks; `close` ends them."""
         self._receiver = receiver
         self._transport.start(nursery)
-        silent = partial(
-            self.fail, DisconnectReason.HEARTBEAT_TIMEOUT, code=CloseCode.HEARTBEAT
-        )
+        too_long = DisconnectReason.HEARTBEAT_TIMEOUT
+        silent = partial(self.fail, too_long, code=CloseCode.HEARTBEAT)
         self._heartbeat.start(nursery, self._send_ping, self.protocol.refill, silent)
 
     def statistics(self) -> PeerStatistics:
@@ -225,28 +221,31 @@ class Connection:
 
     def take_frames(self) -> bool:
         """Hand on the frames that are complete; True if the turn was over first."""
-        is_over = True
+        found = None
         for _ in range(TURN):
-            found = next(self._unpacked, None)
+            found = self._next_message()
             if found is None:
-                body = self._decoder.next_frame()
-                if body is None:
-                    is_over = False
-                    break
-                self._unpacked = unpack_messages(body, self.config.max_elements)
-            else:
-                self._messages_received += 1
-                if self.protocol.receive(*found):
-                    self._take_message(*found)
+                break
+            if self.protocol.receive(*found):
+                self._take_message(*found)
         self.calls.pump()
         self.moved()
-        return is_over
+        return found is not None
+
+    def _next_message(self) -> tuple[Message, int] | None:
+        while (found := next(self._unpacked, None)) is None:
+            body = self._decoder.next_frame()
+            if body is None:
+                return None
+            self._unpacked = unpack_messages(body, self.config.max_elements)
+        self._messages_received += 1
+        return found
 
     def take_end(self) -> None:
         """Take note that the stream ended; a `last` GOODBYE would have come first."""
-        progress = self._decoder.progress()
         detail = "the stream ended without a goodbye"
-        detail = f"{detail}, after {progress}" if progress else detail
+        if progress := self._decoder.progress():
+            detail = f"{detail}, after {progress}"
         self.fail(DisconnectReason.CONNECTION_LOST, detail)
 
     def give_frame(self) -> tuple[bytes, list[Callable[[], None]]]:
@@ -277,9 +276,8 @@ class Connection:
                 self._receiver.cancel_received(message[1])
             case Kind.PING:
                 self._send_control([Kind.PONG, message[1]])
-            case Kind.PONG:
-                if not self._heartbeat.answered(message[1]):
-                    self.protocol.glitch()
+            case Kind.PONG if not self._heartbeat.answered(message[1]):
+                self.protocol.glitch()
             case Kind.GOODBYE:
                 self._take_goodbye(*message[1:5])
 

@@ -34,7 +34,7 @@ class Ending:
         assert self.reason is not None
         error: S2SError
         if outcome is None and self.reason is DisconnectReason.LOCAL_CLOSE:
-            error = PeerClosedError(f"{what}: this side has closed the peer already")
+            error = PeerClosedError("this side has closed the peer already")
         else:
             error = PeerDisconnectedError(
                 self.reason,
@@ -43,6 +43,8 @@ class Ending:
                 self.goodbye_code,
                 "" if outcome is None else what,
             )
+        if outcome is None:
+            error.args = (f"{what}: {error}",)
         error.ending = self
         return error
 

@@ -57,7 +57,7 @@ class OperationResponse:
     """The answer to an operation, without a contract. Photon: `OperationResponse`."""
 
     operation_code: int = attrs.field(validator=_code)
-    return_code: int = attrs.field(default=0, validator=_integer(-9, 2**63 - 1))
+    return_code: int = attrs.field(default=0, validator=_integer(-10, 2**63 - 1))
     """0 is success, above 0 the application's own, below 0 a `ReturnCode`."""
     parameters: Parameters = attrs.field(factory=dict)
     debug_message: str | None = None
