@@ -23,7 +23,7 @@ def test_channel_is_0_to_15(channel: Any) -> None:
 
 def test_flags_are_by_keyword_only() -> None:
     with pytest.raises(TypeError):
-        SendParameters(1, True)  # type: ignore[misc]  # what must not work
+        SendParameters(1, True)  # type: ignore[call-arg]  # what must not work
     assert SendParameters(1, unreliable=True).unreliable
 
 

@@ -154,7 +154,7 @@ async def test_peer_that_is_not_connected_takes_no_calls() -> None:
 async def test_typed_request_gives_its_result_or_raises() -> None:
     async with linked(Worker) as (peer, _):
         assert await peer.request(Echo("hi")) == "hi"
-        with pytest.raises(OperationError, match="Echo: .* 5: denied") as caught:
+        with pytest.raises(OperationError, match=r"Echo: .* 5: denied") as caught:
             await peer.request(Echo("no"))
     assert caught.value.return_code == 5
     assert caught.value.details == {0: "because"}
