@@ -79,6 +79,7 @@ SIGNATURES: dict[str, str] = {
     "FailureReason.VERSION_MISMATCH": "= 19",
     "InboundPeer": "class(Peer)",
     "InboundPeer.__init__": "def(self, init_request: InitRequest) -> None",
+    "InboundPeer.init_request": "InitRequest = InitRequest()",
     "InitRequest": "class()",
     "InitRequest.application_name": "str = ''",
     "InitRequest.identity_verified": "bool = False",
@@ -119,7 +120,7 @@ SIGNATURES: dict[str, str] = {
     "OperationResponse.operation_code": "int = attrs.field(validator=_code)",
     "OperationResponse.parameters": "Parameters = attrs.field(factory=dict)",
     "OperationResponse.return_code": (
-        "int = attrs.field(default=0, validator=attrs.validators.instance_of(int))"
+        "int = attrs.field(default=0, validator=_integer(-10, 2 ** 63 - 1))"
     ),
     "OutboundPeer": "class(Peer)",
     "OutboundPeer.init_response": "InitResponse = InitResponse()",
@@ -131,6 +132,7 @@ SIGNATURES: dict[str, str] = {
     "Peer.abort": "def(self) -> None",
     "Peer.aclose": "async def(self) -> None",
     "Peer.disconnect": "async def(self, detail: str='', *, code: int=0) -> None",
+    "Peer.goodbye_code": "@property def(self) -> int | None",
     "Peer.local_address": "str = ''",
     "Peer.on_connected": "async def(self) -> None",
     "Peer.on_disconnected": (
@@ -255,7 +257,7 @@ SIGNATURES: dict[str, str] = {
     "ReturnCode.UNKNOWN_OPERATION": "= -4",
     "S2SError": "class(Exception)",
     "SendParameters": "class()",
-    "SendParameters.channel": "int = attrs.field(default=0, validator=_channel)",
+    "SendParameters.channel": "int = attrs.field(default=0, validator=_integer(0, 15))",
     "SendParameters.encrypted": "bool = attrs.field(default=False, kw_only=True)",
     "SendParameters.flush": "bool = attrs.field(default=False, kw_only=True)",
     "SendParameters.unreliable": "bool = attrs.field(default=False, kw_only=True)",

@@ -33,6 +33,7 @@ from trio_s2s.peer import InboundPeer, log
 from trio_s2s.runtime import new_instance_id
 from trio_s2s.transport import (
     addresses_of,
+    closing,
     discard_rest,
     receive_frame,
     send_frame,
@@ -67,7 +68,7 @@ class Acceptor:
         handler_nursery: trio.Nursery | None,
     ) -> None:
         """Accept connections until cancelled; each peer is a task of the nursery."""
-        async with listener, trio.open_nursery() as own:
+        async with closing(listener), trio.open_nursery() as own:
             nursery = handler_nursery or own
             while True:
                 try:
@@ -83,15 +84,13 @@ class Acceptor:
     async def _serve(self, stream: trio.abc.Stream) -> None:
         where = addresses_of(stream)[1]
         try:
-            life = await self._admit(stream, where)
-            if life is not None:
-                await life.run()
+            async with closing(stream):
+                life = await self._admit(stream, where)
+                if life is not None:
+                    await life.run()
         except Exception:
             # A bug of this package must not end the listener and all other peers.
             log.exception("the peer at %s ended with an unexpected error", where)
-        finally:
-            with trio.CancelScope(shield=True):  # Closing by force does not wait.
-                await trio.aclose_forcefully(stream)
 
     async def _admit(self, stream: trio.abc.Stream, where: str) -> Life | None:
         """Shake hands, if not too many are at it already."""

@@ -45,11 +45,11 @@ class Ending:
             )
         if outcome is None:
             error.args = (f"{what}: {error}",)
-        error.ending = self
+        error._ending = self
         return error
 
     def explains(self, error: BaseException) -> bool:
         """Whether an exception only says that this connection has ended."""
         if isinstance(error, BaseExceptionGroup):
             return all(map(self.explains, error.exceptions))
-        return isinstance(error, S2SError) and error.ending is self
+        return isinstance(error, S2SError) and error._ending is self

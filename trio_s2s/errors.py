@@ -35,7 +35,7 @@ __all__ = [
 class S2SError(Exception):
     """The root: `except S2SError` catches all that trio_s2s raises on purpose."""
 
-    ending: object = None
+    _ending: object = None
     """The end of a connection that this error only tells of."""
 
 

@@ -16,7 +16,7 @@ from trio_s2s.peer import OutboundPeer
 from trio_s2s.runtime import open_stream
 from trio_s2s.security import check_port, refuse_plain_text
 from trio_s2s.service import service_nursery
-from trio_s2s.transport import addresses_of, show_address
+from trio_s2s.transport import addresses_of, closing, show_address
 
 __all__ = ["open_peer", "open_tcp_peer"]
 
@@ -41,16 +41,12 @@ async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerato
 
 
 @asynccontextmanager
-async def _closing(
-    stream: trio.abc.Stream, opened: AbstractAsyncContextManager[P]
+async def _open_on(
+    stream: trio.abc.Stream, create_peer: Callable[[], P], dialler: Dialler
 ) -> AsyncGenerator[P]:
-    """Close a stream also where it never came to a handshake."""
-    try:
-        async with opened as peer:
-            yield peer
-    finally:
-        with trio.CancelScope(shield=True):  # Closing by force does not wait.
-            await trio.aclose_forcefully(stream)
+    # The stream is ours at once, also if it never comes to a handshake.
+    async with closing(stream), _open(create_peer, dialler) as peer:
+        yield peer
 
 
 @overload
@@ -102,7 +98,7 @@ def open_peer(
         server_id=server_id,
         config=config or PeerConfig(),
     )
-    return _closing(stream, _open(peer, dialler))
+    return _open_on(stream, peer, dialler)
 
 
 @overload

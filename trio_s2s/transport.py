@@ -1,9 +1,10 @@
 """The byte mover under a connection, over any `trio.abc.Stream`."""
 
+import contextlib
 import errno
 import math
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final, Protocol
 
 import trio
@@ -17,6 +18,7 @@ __all__ = [
     "Owner",
     "Transport",
     "addresses_of",
+    "closing",
     "discard_rest",
     "receive_frame",
     "send_frame",
@@ -46,6 +48,16 @@ async def receive_frame(stream: trio.abc.Stream, decoder: FrameDecoder) -> bytes
             raise EOFError(decoder.progress())
         decoder.receive_data(data)
     return body
+
+
+@contextlib.asynccontextmanager
+async def closing(resource: trio.abc.AsyncResource) -> AsyncGenerator[None]:
+    """Close by force at the end, without raising over what ended the block."""
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):  # It does not wait.
+            await trio.aclose_forcefully(resource)
 
 
 async def discard_rest(stream: trio.abc.Stream, *, half_close: bool = True) -> None:
