@@ -1,5 +1,6 @@
 """Two protocols and the wire between them, without I/O."""
 
+from collections import deque
 from typing import Any
 
 from trio_s2s.codec import (
@@ -30,21 +31,33 @@ class Side:
 
 
 class ProtocolPair:
-    """Sends what one side makes through bytes to the other."""
+    """Sends what one side makes through bytes to the other, at once or when told."""
 
-    def __init__(self, a: Limits = LIMITS, b: Limits = LIMITS) -> None:
+    def __init__(
+        self, a: Limits = LIMITS, b: Limits = LIMITS, *, delayed: bool = False
+    ) -> None:
         self.sides = (Side(a, b), Side(b, a))
+        self.wires: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
+        """Frames that each side has sent and the other has not received."""
+        self.delayed = delayed
 
-    def send(self, sender: int, payload: bytes) -> None:
-        """Carry one packed message in pieces of 3 bytes."""
+    def send(self, sender: int, payload: bytes) -> list[list[Any]]:
+        """Send one packed message; give what the other side made of it."""
+        self.wires[sender].append(encode_frame([payload]))
+        return [] if self.delayed else self.deliver(sender)
+
+    def deliver(self, sender: int, piece: int = 3) -> list[list[Any]]:
+        """Carry the oldest frame in pieces; give what the other side made of it."""
         other = self.sides[1 - sender]
-        frame = encode_frame([payload])
-        for start in range(0, len(frame), 3):
-            other.decoder.receive_data(frame[start : start + 3])
+        frame = self.wires[sender].popleft()
+        before = len(other.taken)
+        for start in range(0, len(frame), piece):
+            other.decoder.receive_data(frame[start : start + piece])
             while (body := other.decoder.next_frame()) is not None:
                 for message, size in unpack_messages(body, 4096):
                     if other.protocol.receive(message, size):
                         self._take(other, message, size)
+        return other.taken[before:]
 
     def _take(self, side: Side, message: list[Any], size: int) -> None:
         side.taken.append(message)

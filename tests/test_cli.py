@@ -1,5 +1,6 @@
 """The command line: what it takes, and what its exit status says."""
 
+import runpy
 import subprocess
 import sys
 
@@ -54,3 +55,13 @@ def test_package_runs_as_a_module() -> None:
         check=True,
     )
     assert done.stdout.strip() == trio_s2s.__version__
+
+
+def test_module_is_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["trio-s2s", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("trio_s2s", run_name="__main__")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.strip() == trio_s2s.__version__

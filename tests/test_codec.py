@@ -139,6 +139,7 @@ ITSELF[0] = ITSELF
         ({2**70: 1}, "a key of parameters"),
         ({0: [0] * 4097}, r"4,097 elements, more than 4,096 \(max_elements\)"),
         ({0: msgpack.ExtType(5, b"x")}, "extension type"),
+        ({0: [1], 1: [2, {}, {3}]}, r"parameters\[1\]\[2\] cannot travel: set"),
         ({0: [[object()]]}, r"parameters\[0\]\[0\]\[0\] cannot travel: object"),
     ],
 )

@@ -22,6 +22,7 @@ GOOD: list[list[Any]] = [
     [5, 2**63 - 1, 2, {"a": [1, {"b": None}]}, {0: 5, 1: 15, 2: {"trace": "x"}}],
     [6, 1, 0, {}, None],
     [6, 1, -9, {}, "text"],
+    [6, 1, 2**63 - 1, {}, "text"],
     [7, 1, {}],
     [7, 1, {}, 15],
     [8, 1, 2],
@@ -80,6 +81,7 @@ def test_a28_unknown_kind_has_any_form() -> None:
         [5, 1, 1, {}, {1: 16}],
         [5, 1, 1, {}, {2: []}],
         [6, 1, -10, {}, None],
+        [6, 1, 2**63, {}, None],
         [6, 1, True, {}, None],
         [6, 1, 0, {}, 5],
         [7, 1, {}, 16],
@@ -106,6 +108,35 @@ def test_wrong_form_is_a_protocol_error(message: Any) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         check_form(message)
     assert caught.value.code is CloseCode.PROTOCOL
+
+
+def nested(depth: int) -> Any:
+    value: Any = 0
+    for level in range(depth):
+        value = [value] if level % 2 else {0: value}
+    return value
+
+
+def test_a21_parameters_may_be_nested_32_deep() -> None:
+    check_form([7, 1, {0: nested(32)}])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param([7, 1, {0: nested(33)}], id="A21"),
+        pytest.param([5, 1, 1, {}, {2: {0: nested(32)}}], id="A21-options"),
+        pytest.param([6, 1, 0, {None: 1}, None], id="B05-nil"),
+        pytest.param([7, 1, {0: [{b"x": 1}]}], id="B05-bin"),
+        pytest.param([7, 1, {float("nan"): 1}], id="B05-nan"),
+        pytest.param([5, 1, 1, {}, {2: {1.0: 1}}], id="B05-options"),
+        pytest.param([0, "trio-s2s", [1, 1], {6: nested(33)}], id="A21-handshake"),
+    ],
+)
+def test_wrong_value_is_a_decode_error(message: Any) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        check_form(message)
+    assert caught.value.code is CloseCode.DECODE
 
 
 @given(strategies.messages)

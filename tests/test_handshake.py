@@ -60,6 +60,13 @@ def welcome_body(version: int = 1, **changes: Any) -> bytes:
     return pack([3, version, kept])
 
 
+def nested(depth: int) -> Any:
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 # -- there and back --
 
 
@@ -140,9 +147,16 @@ def test_a09_what_is_no_s2s_gets_no_answer(body: bytes) -> None:
         pytest.param(hello_body(versions=[0, 0]), -20, "dialler 0 to 0", id="C27-low"),
         pytest.param(hello_body(versions=[3, 1]), -20, "3 to 1", id="C27-odd"),
         pytest.param(hello_body(f1=bytes(16)), -23, "itself", id="D16"),
+        pytest.param(hello_body(f0="a b", f1=bytes(16)), -23, "itself", id="D16-name"),
         pytest.param(hello_body(f0="a b"), -2, "server id", id="D19-space"),
+        pytest.param(hello_body(f6=nested(33)), -3, "32 deep", id="A21"),
+        pytest.param(hello_body(f6={None: 1}), -3, "key of type", id="B05"),
+        pytest.param(hello_body()[:-1], -3, "no messages", id="A15"),
+        pytest.param(pack([0, "trio-s2s", [1, 1]]), -2, "2 elements", id="A27"),
+        pytest.param(pack([0, "trio-s2s", [1], {}]), -2, "wrong versions", id="form"),
         pytest.param(hello_body(f0="x" * 65), -2, "server id", id="D19-long"),
         pytest.param(hello_body(f0="gs\n\x1b[1m"), -2, r"\\n\\x1b", id="B04"),
+        pytest.param(hello_body(f6=[[[[]]]] * 5000), -3, "no messages", id="A23"),
         pytest.param(hello_body(f0="gs-\u0661"), -2, "server id", id="D19-digit"),
         (hello_body(f0=None), -2, "without its server id"),
         (hello_body(f1=None), -2, "without its instance id"),
@@ -200,8 +214,10 @@ def test_hello_from_a_later_version_is_taken(body: bytes) -> None:
         (welcome_body(2), FailureReason.PROTOCOL_ERROR, "version 2, not offered"),
         (welcome_body(f0="a b"), FailureReason.PROTOCOL_ERROR, "server id"),
         (welcome_body(f4=None), FailureReason.PROTOCOL_ERROR, "limits"),
+        (welcome_body(f1=b"short"), FailureReason.PROTOCOL_ERROR, "5 bytes, not 16"),
         (welcome_body(f10=1), FailureReason.PROTOCOL_ERROR, "resumed"),
         (b"HTTP/1.1", FailureReason.NOT_S2S, "no S2S"),
+        (hello_body()[:-1], FailureReason.PROTOCOL_ERROR, "no messages"),
         (pack([4, -20, "no", None]), FailureReason.VERSION_MISMATCH, "no"),
     ],
 )
@@ -211,6 +227,28 @@ def test_wrong_answer_is_a_failure(
     with pytest.raises(ConnectionFailedError, match=text) as caught:
         read_answer(body, US.instance_id, CONFIG)
     assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        pytest.param(read_hello, hello_body(f6={"a": [1]}, f9=["x"]), id="HELLO"),
+        pytest.param(read_answer, welcome_body(f6=[1.5], f10=True), id="WELCOME"),
+        pytest.param(read_answer, pack([4, -26, "full", 1000]), id="REJECT"),
+        pytest.param(read_answer, pack([1, {7: bytes(32)}]), id="CHALLENGE"),
+        pytest.param(read_hello, pack([2, {13: "k", 14: bytes(32)}]), id="PROOF"),
+    ],
+)
+def test_a34_every_flipped_bit_is_an_answer_or_a_failure(
+    read: Any, body: bytes
+) -> None:
+    for place in range(len(body) * 8):
+        flipped = bytearray(body)
+        flipped[place // 8] ^= 1 << place % 8
+        try:
+            read(bytes(flipped), US.instance_id, CONFIG)
+        except ConnectionFailedError:
+            continue
 
 
 @pytest.mark.parametrize("read", [read_hello, read_answer])

@@ -398,3 +398,13 @@ async def test_one_frame_does_not_hold_up_the_process(
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
     assert turns >= 4
+
+
+async def test_closed_dispatcher_drops_what_still_comes() -> None:
+    async with linked(Worker) as (peer, server):
+        dispatcher = server.peer._session.responded.__self__
+        dispatcher.close()
+        await peer.send_event(Note(1))
+        response = await peer.request(OperationRequest(1, {0: "x"}))
+        assert response.return_code == ReturnCode.SHUTTING_DOWN
+        assert server.peer.record == ["connected"]

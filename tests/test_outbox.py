@@ -89,6 +89,17 @@ def test_who_waits_for_an_entry_is_told_with_its_frame() -> None:
     assert told == ["a"]
 
 
+def test_who_asked_is_told_when_a_message_is_taken() -> None:
+    outbox = Outbox(100)
+    taken: list[str] = []
+    outbox.put(b"a" * 60).on_taken = lambda: taken.append("a")
+    outbox.put(b"b" * 60).on_taken = lambda: taken.append("b")
+    outbox.take_frame(100)
+    assert taken == ["a"]
+    outbox.take_frame(100)
+    assert taken == ["a", "b"]
+
+
 def test_clear_drops_all() -> None:
     outbox = Outbox(100)
     entry = outbox.put(b"a", is_response=True)

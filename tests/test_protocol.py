@@ -14,7 +14,7 @@ from trio_s2s.codes import CloseCode, Kind
 from trio_s2s.errors import RemoteProtocolError
 from trio_s2s.framing import FrameDecoder, encode_frame
 from trio_s2s.protocol import GLITCH_BURST, MAY_SEND, Phase, Protocol
-from trio_s2s.windows import Limits
+from trio_s2s.windows import Limits, Window
 
 EXAMPLES: dict[Kind, list[Any]] = {
     Kind.HELLO: [0, "trio-s2s", [1, 1], {}],
@@ -32,6 +32,15 @@ EXAMPLES: dict[Kind, list[Any]] = {
     Kind.GOODBYE: [12, 0, "", 0, True],
     Kind.CONTRACTS: [13, []],
 }
+
+LONGER: list[list[Any]] = [
+    [5, 300, 7, {0: "Ada", "zone": [1.5, None, b"x"]}, {0: 1500, 1: 3, 2: {"a": 1}}],
+    [6, 1, -2, {0: [["name", "str", "int 5"]]}, "wrong"],
+    [7, 4, {"price": -1000, 1: {2: [True, False]}}, 3],
+    [12, -8, "the server is being stopped", 70_000, False],
+    [13, [[0, 7, 0, "Greet"], [1, 4, 1, "Price"]]],
+]
+"""Messages with more in them than they need."""
 
 
 def protocol_in(phase: Phase) -> Protocol:
@@ -267,7 +276,50 @@ def test_max_frame_is_the_smaller_of_both() -> None:
     )
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_c20_cancelled_request_that_was_refused_is_not_waited_for(last: bool) -> None:
+    protocol = Protocol(LIMITS, LIMITS)
+    taken, refused = protocol.request_queued(10), protocol.request_queued(10)
+    protocol.request_abandoned(taken)
+    protocol.request_abandoned(refused)
+    protocol.receive([12, 0, "", taken, last], 9)
+    assert list(protocol.outstanding) == [taken]
+    assert not protocol.is_done
+
+
 # -- properties --
+
+
+@pytest.mark.parametrize("phase", [Phase.OPEN, Phase.GOODBYE])
+@pytest.mark.parametrize("message", [*EXAMPLES.values(), *LONGER], ids=str)
+def test_a34_every_flipped_bit_is_a_decision_or_one_error(
+    phase: Phase, message: list[Any]
+) -> None:
+    frame = encode_frame([pack(message)])
+    for place in range(len(frame) * 8):
+        flipped = bytearray(frame)
+        flipped[place // 8] ^= 1 << place % 8
+        receive_or_refuse(protocol_in(phase), [bytes(flipped)])
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.booleans())
+def test_random_bytes_are_a_decision_or_one_error(
+    pieces: list[bytes], framed: bool
+) -> None:
+    stream = [encode_frame([piece]) for piece in pieces] if framed else pieces
+    receive_or_refuse(Protocol(LIMITS, LIMITS), stream)
+
+
+def receive_or_refuse(protocol: Protocol, stream: list[bytes]) -> None:
+    decoder = FrameDecoder(4096)
+    try:
+        for data in stream:
+            decoder.receive_data(data)
+            while (body := decoder.next_frame()) is not None:
+                for message, size in unpack_messages(body, 4096):
+                    assert protocol.receive(message, size) in (True, False)
+    except RemoteProtocolError:
+        return
 
 
 @given(st.lists(strategies.messages, max_size=20), st.data())
@@ -275,16 +327,16 @@ def test_obedient_or_not_there_are_only_two_outcomes(
     messages: list[list[Any]], data: st.DataObject
 ) -> None:
     """Whatever comes is a decision, or a RemoteProtocolError, and nothing else."""
-    protocol, decoder = Protocol(LIMITS, LIMITS), FrameDecoder(4096)
     stream = b"".join(encode_frame([pack(message)]) for message in messages)
-    try:
-        for chunk in data.draw(strategies.chunks(stream)):
-            decoder.receive_data(chunk)
-            while (body := decoder.next_frame()) is not None:
-                for message, size in unpack_messages(body, 4096):
-                    assert protocol.receive(message, size) in (True, False)
-    except RemoteProtocolError:
-        return
+    receive_or_refuse(Protocol(LIMITS, LIMITS), data.draw(strategies.chunks(stream)))
+
+
+SIDES = st.integers(0, 1)
+
+
+def weights(windows: list[Window]) -> list[tuple[int, int]]:
+    """Give what is under way; an event's sender does not learn how many were handled."""
+    return [(window.weight, window.max_weight) for window in windows]
 
 
 class TwoSides(RuleBasedStateMachine):
@@ -352,6 +404,100 @@ class TwoSides(RuleBasedStateMachine):
 
 TwoSides.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestTwoSides = TwoSides.TestCase
+
+
+class CrossingSides(RuleBasedStateMachine):
+    """Two sides that obey while what they send is under way for as long as it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = ProtocolPair(delayed=True)
+
+    def side(self, number: int) -> Protocol:
+        return self.pair.sides[number].protocol
+
+    @rule(sender=SIDES, size=st.integers(0, 300))
+    def request(self, sender: int, size: int) -> None:
+        if self.side(sender).received is Phase.OPEN:
+            self.pair.request(sender, pack({0: bytes(size)}))
+
+    @rule(sender=SIDES, data=st.data())
+    def respond(self, sender: int, data: st.DataObject) -> None:
+        running = list(self.side(sender).running)
+        if running and self.side(sender).sent is not Phase.LAST:
+            self.pair.respond(sender, data.draw(st.sampled_from(running)))
+
+    @rule(sender=SIDES, data=st.data())
+    def cancel(self, sender: int, data: st.DataObject) -> None:
+        protocol = self.side(sender)
+        if protocol.outstanding and protocol.sent is not Phase.LAST:
+            request_id = data.draw(st.sampled_from(list(protocol.outstanding)))
+            protocol.request_abandoned(request_id)
+            self.pair.send(sender, pack([Kind.CANCEL, request_id, 1]))
+
+    @rule(sender=SIDES, channel=st.sampled_from([0, 15]), size=st.integers(0, 500))
+    def event(self, sender: int, channel: int, size: int) -> None:
+        self.pair.event(sender, channel, pack({0: bytes(size)}))
+
+    @rule(sender=SIDES)
+    def handle(self, sender: int) -> None:
+        if self.pair.sides[sender].events:
+            self.pair.handle_event(sender)
+
+    @rule(sender=SIDES)
+    def first_goodbye(self, sender: int) -> None:
+        if self.side(sender).sent is Phase.OPEN:
+            self.pair.goodbye(sender, last=False)
+
+    @rule(sender=SIDES)
+    def last_goodbye(self, sender: int) -> None:
+        if self.side(sender).is_done and self.side(sender).sent is Phase.GOODBYE:
+            self.pair.goodbye(sender, last=True)
+
+    @rule(sender=SIDES, count=st.integers(1, 5))
+    def deliver(self, sender: int, count: int) -> None:
+        for _ in range(min(count, len(self.pair.wires[sender]))):
+            for message in self.pair.deliver(sender):
+                if message[0] == Kind.GOODBYE:
+                    self.take_goodbye(1 - sender, highest=message[3])
+
+    def take_goodbye(self, taker: int, highest: int) -> None:
+        protocol = self.side(taker)
+        for request_id in [one for one in protocol.outstanding if one > highest]:
+            protocol.request_withdrawn(request_id)
+        self.first_goodbye(taker)
+
+    @invariant()
+    def nobody_complains(self) -> None:
+        assert [self.side(number).glitches for number in (0, 1)] == [0, 0]
+
+    @invariant()
+    def windows_agree_when_nothing_is_under_way(self) -> None:
+        if any(self.pair.wires):
+            return
+        for sender, receiver in ((0, 1), (1, 0)):
+            out, into = self.side(sender), self.side(receiver)
+            assert out.outstanding == into.running
+            assert weights([out._requests_out]) == weights([into._requests_in])
+            # Nobody gives credit after the last word.
+            if Phase.LAST not in (into.sent, out.sent):
+                assert weights(out._events_out) == weights(into._events_in)
+
+    def teardown(self) -> None:
+        """Both ends come to rest, whatever was under way."""
+        for number in (0, 1):
+            self.first_goodbye(number)
+        while any(self.pair.wires):
+            for number in (0, 1):
+                self.deliver(number, 99)
+                while self.side(number).running:
+                    self.pair.respond(number, next(iter(self.side(number).running)))
+        assert self.side(0).is_done
+        assert self.side(1).is_done
+
+
+CrossingSides.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestCrossingSides = CrossingSides.TestCase
 
 
 def test_pair_of_protocols_carries_a_request_and_its_answer() -> None:

@@ -2,12 +2,13 @@
 
 from contextvars import ContextVar
 
+import pytest
 import trio
 import trio.testing
 
 from tests.streams import settled
 from trio_s2s.calls import inside_handler
-from trio_s2s.tasks import Tasks, inside_peers
+from trio_s2s.tasks import Tasks, inside_peers, reported
 
 secret: ContextVar[str] = ContextVar("secret", default="")
 
@@ -110,3 +111,37 @@ async def test_cancel_without_tasks_returns_at_once() -> None:
     async with trio.open_nursery() as nursery:
         await Tasks(nursery, "me").cancel("over")
     assert nursery.cancel_scope.cancel_called
+
+
+# -- errors --
+
+
+def tell(error: BaseException) -> list[Exception]:
+    """Raise an error where errors are reported; give what was."""
+    told: list[Exception] = []
+
+    def fail() -> None:
+        raise error
+
+    with reported(told.append):
+        fail()
+    return told
+
+
+def test_error_is_reported_and_goes_no_further() -> None:
+    assert [str(one) for one in tell(ValueError("x"))] == ["x"]
+    assert len(tell(ExceptionGroup("y", [ValueError("y"), ValueError("z")]))) == 1
+
+
+def test_what_is_beside_an_error_goes_on() -> None:
+    both = [ValueError("x"), KeyboardInterrupt()]
+    with pytest.raises(BaseExceptionGroup) as caught:
+        tell(BaseExceptionGroup("both", both))
+    assert [type(one) for one in caught.value.exceptions] == [KeyboardInterrupt]
+
+
+def test_interrupt_alone_is_no_error() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        tell(KeyboardInterrupt())
+    with pytest.raises(BaseExceptionGroup):
+        tell(BaseExceptionGroup("one", [KeyboardInterrupt()]))

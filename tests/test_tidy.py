@@ -41,6 +41,7 @@ def tracked_text() -> Iterator[Path]:
     for path in ROOT.rglob("*"):
         inside = path.relative_to(ROOT).parts
         hidden = any(part.startswith(".") or part == "dist" for part in inside[:-1])
+        hidden = hidden or path.name.startswith(".coverage")
         if not hidden and path.suffix in TEXT and path.is_file():
             yield path
 

@@ -46,7 +46,7 @@ def _check(value: Any, path: str, depth: int, limit: int) -> None:
         _check_map(value, path, depth, limit)
     elif isinstance(value, msgpack.ExtType):
         raise EncodeError(f"{path} cannot travel: a msgpack extension type")
-    elif isinstance(value, (list, tuple)):
+    else:
         _check_size(value, path, depth, limit)
         for index, item in enumerate(value):
             if isinstance(item, (dict, list, tuple)):

@@ -104,9 +104,8 @@ class Dispatcher:
 
     def cancel_received(self, request_id: int) -> None:
         """Cancel the handler of a request, whether it has begun or not."""
-        scope = self._scopes.get(request_id)
-        if scope is not None:
-            scope.cancel(reason="the caller on the other side was cancelled")
+        reason = "the caller on the other side was cancelled"
+        self._scopes[request_id].cancel(reason=reason)
 
     def _start_request(self, message: Message) -> None:
         request_id, code, table = message[1:4]

@@ -86,7 +86,7 @@ def _integer(value: Any) -> bool:
 
 
 def _return_code(value: Any) -> bool:
-    return type(value) is int and value > -10
+    return type(value) is int and -10 < value < 2**63
 
 
 def _flag(value: Any) -> bool:

@@ -166,12 +166,12 @@ def read_hello(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Hello
             f" the dialler {low} to {high}",
         )
     try:
-        identity = _read_identity(fields)
-        application = _field(fields, 2, str, "application name")
-        if identity.instance_id == own_instance_id:
+        if fields.get(1) == own_instance_id:
             raise ConnectionRejectedError(
                 CloseCode.SELF_CONNECTION, "this server has dialled itself"
             )
+        identity = _read_identity(fields)
+        application = _field(fields, 2, str, "application name")
         return Hello(identity, application, _read_terms(fields), fields.get(6))
     except RemoteProtocolError as error:
         raise ConnectionRejectedError(CloseCode.PROTOCOL, f"HELLO {error}") from error
@@ -228,6 +228,8 @@ def _read(body: bytes, config: PeerConfig) -> Message:
     try:
         messages = list(unpack_messages(body, config.max_elements))
     except RemoteProtocolError as error:
+        if body[1:2] == b"\0" and MAGIC.encode() in body[:16]:
+            raise ConnectionRejectedError(error.code, str(error)) from error
         raise ConnectionFailedError(
             f"its first frame is no S2S: {error}", FailureReason.NOT_S2S
         ) from error

@@ -258,6 +258,10 @@ class Protocol:
         if not last and self.received is Phase.GOODBYE:
             return self.glitch()
         self.received = Phase.LAST if last else Phase.GOODBYE
+        for request_id in {one for one in self._abandoned if one > message[3]}:
+            # It was refused: no RESPONSE follows, and nobody waits to end it.
+            self._abandoned.remove(request_id)
+            self.request_withdrawn(request_id)
         return True
 
     def _receive_anything(self, _message: Message, _size: int) -> bool:

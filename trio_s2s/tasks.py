@@ -35,8 +35,8 @@ def reported(report: Callable[[Exception], None]) -> Iterator[None]:
         errors, rest = group.split(Exception)
         if errors is not None:
             report(errors)
-        if rest is not None:
-            raise rest from None
+        assert rest is not None  # Else it were an ExceptionGroup.
+        raise rest from None
 
 
 class Tasks:
