@@ -1,6 +1,7 @@
 """What once went wrong, each as it was found: a bad value, a bad moment, a bad peer."""
 
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from trio_s2s import (
     DisconnectReason,
     InboundPeer,
     InitRequest,
+    Operation,
     OperationError,
     OperationRequest,
     OperationResponse,
@@ -408,3 +410,64 @@ async def test_closed_dispatcher_drops_what_still_comes() -> None:
         response = await peer.request(OperationRequest(1, {0: "x"}))
         assert response.return_code == ReturnCode.SHUTTING_DOWN
         assert server.peer.record == ["connected"]
+
+
+# -- what an attack has found --
+
+
+async def test_validator_that_quotes_bytes_is_an_answer() -> None:
+    def refuse(_: object, __: object, value: bytes) -> None:
+        raise ValueError("no such file: " + os.fsdecode(value))
+
+    @attrs.frozen
+    class Open(Operation[None], code=5):
+        path: bytes = attrs.field(validator=refuse)
+
+    class Files(Acceptor):
+        @handles(Open)
+        async def open(self, operation: Open) -> None:
+            raise AssertionError("not reached")
+
+    async with linked(Files) as (peer, server):
+        response = await peer.request(OperationRequest(5, {0: b"\xff"}))
+        assert response.return_code == ReturnCode.OPERATION_INVALID
+        assert "no such file: ?" in str(response.parameters)
+        assert server.peer.reason is None
+
+
+async def test_short_visit_is_handled_to_its_end(autojump_clock: Clock) -> None:
+    class Slow(Worker):
+        async def on_connected(self) -> None:
+            await trio.sleep(1)
+
+    async with linked(Slow) as (peer, server):
+        await peer.send_event(Note(1))
+        await peer.disconnect()
+        await server.peer.ended.wait()
+        assert trio.current_time() == 1
+    assert server.peer.record == ["note 1", "disconnected REMOTE_CLOSE"]
+
+
+async def test_goodbye_fits_into_the_smallest_frame(autojump_clock: Clock) -> None:
+    small = PeerConfig(max_frame=1024)
+    async with linked(Worker, server_config=small) as (peer, server):
+        await peer.disconnect("x" * 1500)
+        await server.peer.ended.wait()
+    assert trio.current_time() == 0
+    assert server.peer.detail == "x" * (960 - 3) + "…"
+
+
+async def test_texts_of_the_other_side_cannot_forge_a_log() -> None:
+    class Forges(Acceptor):
+        @handles(Echo)
+        async def echo(self, operation: Echo) -> str:
+            raise OperationError(5, "no\nERROR forged\x1b[31m")
+
+    async with linked(Forges) as (peer, server):
+        with pytest.raises(OperationError) as caught:
+            await peer.request(Echo("x"))
+        assert str(caught.value).endswith(r"no\nERROR forged\x1b[31m")
+        assert caught.value.debug_message == "no\nERROR forged\x1b[31m"
+        await server.peer.disconnect("bye\nERROR forged")
+        await peer.ended.wait()
+        assert peer.detail == r"bye\nERROR forged"

@@ -335,7 +335,7 @@ SIDES = st.integers(0, 1)
 
 
 def weights(windows: list[Window]) -> list[tuple[int, int]]:
-    """Give what is under way; an event's sender does not learn how many were handled."""
+    """Give what is under way; CREDIT tells the sender of events no count."""
     return [(window.weight, window.max_weight) for window in windows]
 
 

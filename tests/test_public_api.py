@@ -201,7 +201,7 @@ SIGNATURES: dict[str, str] = {
     "PeerConfig.max_concurrent_requests": (
         "int = attrs.field(default=1024, validator=_size(0))"
     ),
-    "PeerConfig.max_elements": "int = attrs.field(default=4096, validator=_size(1))",
+    "PeerConfig.max_elements": "int = attrs.field(default=4096, validator=_size(16))",
     "PeerConfig.max_event_weight": (
         "int = attrs.field(default=256 * 1024, validator=_size(0))"
     ),

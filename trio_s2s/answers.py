@@ -9,7 +9,7 @@ from trio_s2s.codes import ReturnCode
 from trio_s2s.config import PeerConfig
 from trio_s2s.contracts import Contract
 from trio_s2s.errors import ContractError, EncodeError, OperationError
-from trio_s2s.forms import clip
+from trio_s2s.forms import clip, printable
 from trio_s2s.messages import OperationResponse, Parameters
 
 __all__ = [
@@ -116,7 +116,7 @@ def _answer(
 
 def answer_invalid(error: ContractError, config: PeerConfig) -> Answer:
     """Make the answer for parameters that do not fit, with all that is wrong."""
-    found = [list(item) for item in error.errors][: config.max_elements]
+    found = [[*map(clip, item)] for item in error.errors][: config.max_elements]
     return Answer(
         ReturnCode.OPERATION_INVALID,
         pack_parameters({0: found}, config.max_elements),
@@ -135,6 +135,6 @@ def received_error(
     if return_code == ReturnCode.OPERATION_INVALID:
         details = table.get(0)
     error = OperationError(return_code, text or "", details)
-    error.args = (f"{name}: {error}",)
+    error.args = (f"{name}: {printable(str(error))}",)
     error.was_received = True
     return error

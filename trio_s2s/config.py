@@ -34,7 +34,7 @@ class PeerConfig:
 
     max_frame: int = attrs.field(default=512 * 1024, validator=_size(1024))
     """The largest frame that this side takes. Photon: `MaxMessageSize`."""
-    max_elements: int = attrs.field(default=4096, validator=_size(1))
+    max_elements: int = attrs.field(default=4096, validator=_size(16))
     """Elements that one array or map may have."""
     max_concurrent_requests: int = attrs.field(default=1024, validator=_size(0))
     """Requests of the other side that run here at once."""

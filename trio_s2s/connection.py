@@ -12,7 +12,6 @@ is for errors and losses: every caller ends at once, and a last GOODBYE says why
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
 from typing import Protocol as Interface
 
 import trio
@@ -24,7 +23,7 @@ from trio_s2s.codes import CloseCode, DisconnectReason, Kind, reason_of_goodbye
 from trio_s2s.config import PeerConfig
 from trio_s2s.ending import Ending
 from trio_s2s.errors import MessageTooLargeError
-from trio_s2s.forms import Message, clip
+from trio_s2s.forms import Message, clip, printable
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.heartbeat import Heartbeat
 from trio_s2s.outbox import Outbox
@@ -35,8 +34,8 @@ from trio_s2s.transport import Transport
 
 __all__ = ["Connection", "Receiver"]
 
-TURN: Final = 1_000
-"""Messages that the reader handles before the other tasks of the process get a turn."""
+TURN = 1_000
+"""Messages that the reader handles before other tasks get a turn."""
 
 
 class Receiver(Interface):
@@ -77,7 +76,7 @@ class Connection:
         self.calls: Calls = Calls(protocol, self._outbox, wake, config.handler_wait)
         self._moved = trio.lowlevel.ParkingLot()
         self._is_over = False
-        self._is_lost = False
+        self.is_lost: bool = False
         self._has_farewell = False
         self._messages_received = 0
         self._unpacked: Iterator[tuple[Message, int]] = iter(())
@@ -152,7 +151,7 @@ class Connection:
         self._record(reason, detail)
         if self._is_over:
             return
-        self._is_lost = True
+        self.is_lost = True
         self.calls.end_all()
         self._outbox.clear()
         if code is None:
@@ -165,7 +164,7 @@ class Connection:
         """Wait until all that was taken on is finished; after a loss, the answers."""
 
         def is_busy() -> bool:
-            if self._is_lost:
+            if self.is_lost:
                 return has_answers()
             is_done = self.protocol.is_done and not self._outbox
             return has_work() or not (is_done or self._is_over)
@@ -198,7 +197,7 @@ class Connection:
         return True
 
     def _send_goodbye(self, code: int, text: str, *, last: bool) -> None:
-        self._outbox.put(pack(self.protocol.goodbye(code, clip(text), last=last)))
+        self._outbox.put(pack(self.protocol.goodbye(code, text, last=last)))
         self._has_farewell = last
         self._transport.wake_writer()
 
@@ -284,7 +283,8 @@ class Connection:
     def _take_goodbye(self, code: int, text: str, highest: int, last: bool) -> None:
         if self.ending.goodbye_code is None:
             self.ending.goodbye_code = code
-        self._record(reason_of_goodbye(code), clip(text) or "the other side closed")
+        detail = printable(clip(text)) or "the other side closed"
+        self._record(reason_of_goodbye(code), detail)
         self.calls.end_unsent(highest)
         if last:
             self.finish()

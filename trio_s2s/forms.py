@@ -6,7 +6,15 @@ from typing import Any, Final
 from trio_s2s.codes import CancelReason, CloseCode, Kind
 from trio_s2s.errors import RemoteProtocolError
 
-__all__ = ["CHANNELS", "MAX_DEPTH", "Message", "check_form", "clip"]
+__all__ = [
+    "CHANNELS",
+    "MAX_DEPTH",
+    "MAX_TEXT",
+    "Message",
+    "check_form",
+    "clip",
+    "printable",
+]
 
 Message = list[Any]
 """A message as it travels: its kind, then its elements."""
@@ -24,6 +32,13 @@ def clip(text: str, size: int = MAX_TEXT) -> str:
         return data[: size - 3].decode("utf-8", "ignore") + "…"
     # Decoded again, since what cannot be encoded was replaced.
     return data.decode("utf-8")
+
+
+def printable(text: str) -> str:
+    """Escape what is not to be printed: the other side may try to forge a log."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 _Check = Callable[[Any], bool]
@@ -55,7 +70,7 @@ def _check_values(value: Any, depth: int) -> bool:
                 )
         value = value.values()
     for item in value:
-        if type(item) is dict or type(item) is list:
+        if item and (type(item) is dict or type(item) is list):
             _check_values(item, depth + 1)
     return True
 
@@ -183,4 +198,7 @@ def check_form(message: Any) -> None:
 
 
 def _show(value: Any) -> str:
-    return f"{type(value).__name__} {clip(repr(value), 80)}"
+    name = type(value).__name__
+    if isinstance(value, (list, dict)):
+        return f"{name} of {len(value):,}"  # Its repr could take long.
+    return f"{name} {clip(repr(value), 80)}"

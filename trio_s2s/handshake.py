@@ -15,7 +15,7 @@ from trio_s2s.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
-from trio_s2s.forms import Message, clip
+from trio_s2s.forms import Message, clip, printable
 from trio_s2s.framing import encode_frame
 from trio_s2s.windows import Limits
 
@@ -188,7 +188,7 @@ def read_answer(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Welc
         case Kind.WELCOME:
             return _read_welcome(message)
         case Kind.REJECT:
-            raise ConnectionRejectedError(message[1], clip(message[2]))
+            raise ConnectionRejectedError(message[1], printable(clip(message[2])))
         case Kind.CHALLENGE:
             raise ConnectionFailedError(
                 "the server wants proof of a shared secret, and this side has none",

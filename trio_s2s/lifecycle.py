@@ -152,9 +152,12 @@ class Life:
         if scope.cancelled_caught:
             text = f"on_connected took more than {limit:g} s (connected_timeout)"
             self._fail(f"{text}, waiting at {place}")
-        elif self._ending.reason is None:
+            return
+        if self._ending.reason is None:
             self._was_started = True
             task_status.started()
+        if not self._connection.is_lost:
+            # What a short visit left is handled, though its end has begun.
             dispatcher.open()
 
     def _fail(self, detail: str) -> None:

@@ -18,13 +18,15 @@ from typing import Final
 
 from trio_s2s.codes import CloseCode, Kind
 from trio_s2s.errors import RemoteProtocolError
-from trio_s2s.forms import CHANNELS, Message
+from trio_s2s.forms import CHANNELS, MAX_TEXT, Message, clip
 from trio_s2s.windows import Limits, Window, weigh
 
 __all__ = ["Phase", "Protocol"]
 
 GLITCH_BURST: Final = 10_000
 GLITCH_REFILL: Final = 1_000
+MOST_OUTSTANDING: Final = 65_536
+"""Requests that may wait for an answer, however many the other side would take."""
 
 
 class Phase(Enum):
@@ -64,7 +66,8 @@ class Protocol:
         self._last_id = 0
         self._their_last_id = 0
         self._abandoned: set[int] = set()
-        self._requests_out = Window(theirs.request_weight, theirs.request_slots)
+        slots = min(theirs.request_slots, MOST_OUTSTANDING)
+        self._requests_out = Window(theirs.request_weight, slots)
         self._requests_in = Window(ours.request_weight, ours.request_slots)
         self._events_out = [Window(theirs.event_weight) for _ in range(CHANNELS)]
         self._events_in = [Window(ours.event_weight) for _ in range(CHANNELS)]
@@ -166,6 +169,8 @@ class Protocol:
     def goodbye(self, code: int, text: str, *, last: bool) -> Message:
         """Make the GOODBYE that moves our direction on."""
         self.sent = Phase.LAST if last else Phase.GOODBYE
+        # It must fit into a frame, or nothing would ever leave again.
+        text = clip(text, min(MAX_TEXT, self.max_frame - 64))
         return [Kind.GOODBYE, code, text, self._their_last_id, last]
 
     def abandon(self) -> None:
