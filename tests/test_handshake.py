@@ -110,6 +110,13 @@ def test_objects_that_cannot_travel_are_named(make: Any) -> None:
         make(*args)
 
 
+def test_handshake_frame_has_4_kib_at_most() -> None:
+    empty = len(body_of(welcome(US, b"", CONFIG))) + 1  # bin 16 has one byte more
+    assert len(welcome(US, bytes(4096 - empty), CONFIG)) == 4 + 4096
+    with pytest.raises(LocalProtocolError, match="4,097 bytes, more than 4,096"):
+        welcome(US, bytes(4097 - empty), CONFIG)
+
+
 def test_endless_heartbeat_is_ten_minutes_on_the_wire() -> None:
     config = PeerConfig(heartbeat_interval=float("inf"))
     said = read_hello(body_of(hello(THEM, "", None, config)), US.instance_id, CONFIG)
