@@ -105,6 +105,11 @@ def test_aware_datetime_travels() -> None:
     assert message[2] == {0: moment}
 
 
+def test_enums_are_keys_by_their_value() -> None:
+    [message] = unpack(pack_event(1, pack_parameters({Color.RED: 2}, LIMIT), 0))
+    assert message[2] == {1: 2}
+
+
 class Table(dict[Any, Any]):
     """A mapping that is not exactly a dict."""
 
@@ -211,6 +216,12 @@ def test_a21_depth_33_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="32 deep") as caught:
         unpack(body)
     assert caught.value.code is CloseCode.DECODE
+
+
+def test_a21_depth_counts_empty_containers() -> None:
+    with pytest.raises(RemoteProtocolError, match="32 deep"):
+        unpack(EVENT + b"\x81\0" + b"\x91" * 32 + b"\x90")
+    unpack(EVENT + b"\x81\0" + b"\x91" * 31 + b"\x90")
 
 
 def test_b06_the_last_of_equal_keys_wins() -> None:

@@ -15,7 +15,7 @@ from trio_s2s.config import PeerConfig
         ("max_frame", 1023),
         ("max_frame", 2**32),
         ("max_frame", 1e6),
-        ("max_elements", 0),
+        ("max_elements", 15),
         ("max_concurrent_requests", -1),
         ("max_concurrent_requests", True),
         ("heartbeat_interval", 0),

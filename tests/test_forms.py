@@ -8,7 +8,7 @@ from hypothesis import given
 from tests import strategies
 from trio_s2s.codes import CloseCode, Kind
 from trio_s2s.errors import RemoteProtocolError
-from trio_s2s.forms import check_form, clip
+from trio_s2s.forms import check_form, clip, printable
 
 GOOD: list[list[Any]] = [
     [0, "trio-s2s", [1, 1], {}],
@@ -156,3 +156,21 @@ def test_every_message_of_the_strategies_has_the_right_form(message: list[Any]) 
 def test_clip_keeps_whole_characters(text: str, clipped: str) -> None:
     assert clip(text, 20) == clipped
     assert len(clip(text, 20).encode()) <= 20
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Grüße, 世界", "Grüße, 世界"),
+        pytest.param("a\nERROR \x1b[31m\0", r"a\nERROR \x1b[31m\x00", id="B03"),
+        pytest.param("gpj.exe\u202e", r"gpj.exe\u202e", id="B03-override"),
+        ("\u2028 \ud800", r"\u2028 \ud800"),
+    ],
+)
+def test_what_is_not_to_be_printed_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_wrong_container_is_told_by_its_size() -> None:
+    with pytest.raises(RemoteProtocolError, match=r"wrong text: list of 4,000$"):
+        check_form([12, 0, [0] * 4000, 0, True])

@@ -99,6 +99,12 @@ def test_t32_reject_is_small_whatever_its_text() -> None:
     assert len(reject(2**60, "ä" * 10_000)) <= 512
 
 
+def test_reject_of_a_code_that_cannot_travel_is_internal() -> None:
+    with pytest.raises(ConnectionRejectedError) as caught:
+        read_answer(body_of(reject(2**64, "full")), US.instance_id, CONFIG)
+    assert caught.value.code == -1
+
+
 @pytest.mark.parametrize("make", [hello, welcome])
 def test_objects_that_cannot_travel_are_named(make: Any) -> None:
     args = (US, "", object(), CONFIG) if make is hello else (US, object(), CONFIG)
@@ -115,6 +121,12 @@ def test_handshake_frame_has_4_kib_at_most() -> None:
     assert len(welcome(US, bytes(4096 - empty), CONFIG)) == 4 + 4096
     with pytest.raises(LocalProtocolError, match="4,097 bytes, more than 4,096"):
         welcome(US, bytes(4097 - empty), CONFIG)
+
+
+def test_smallest_limit_of_elements_has_room_for_a_handshake() -> None:
+    small = PeerConfig(max_elements=16)
+    read_hello(body_of(hello(THEM, "Master", None, small)), US.instance_id, small)
+    read_answer(body_of(welcome(THEM, None, small)), US.instance_id, small)
 
 
 def test_endless_heartbeat_is_ten_minutes_on_the_wire() -> None:

@@ -56,7 +56,7 @@ def _check(value: Any, path: str, depth: int, limit: int) -> None:
 def _check_map(value: dict[Any, Any], path: str, depth: int, limit: int) -> None:
     _check_size(value, path, depth, limit)
     for key, item in value.items():
-        if type(key) is not int and type(key) is not str:
+        if not isinstance(key, (int, str)) or isinstance(key, bool):
             raise EncodeError(f"{path} cannot travel: its key {key!r} is no int or str")
         if isinstance(item, (dict, list, tuple)):
             _check(item, _step(path, key), depth + 1, limit)

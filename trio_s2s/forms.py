@@ -70,7 +70,7 @@ def _check_values(value: Any, depth: int) -> bool:
                 )
         value = value.values()
     for item in value:
-        if item and (type(item) is dict or type(item) is list):
+        if (item or depth >= MAX_DEPTH) and (type(item) is dict or type(item) is list):
             _check_values(item, depth + 1)
     return True
 

@@ -107,6 +107,8 @@ def welcome(identity: Identity, response_object: Any, config: PeerConfig) -> byt
 
 def reject(code: int, text: str) -> bytes:
     """Make the acceptor's frame that says no; its text is cut to what is allowed."""
+    if not -(2**63) <= code < 2**63:
+        code = CloseCode.INTERNAL  # The application's own, and it can't travel.
     return encode_frame([pack([Kind.REJECT, code, clip(text, MAX_REJECT - 32), None])])
 
 

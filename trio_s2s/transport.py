@@ -193,8 +193,10 @@ class Transport:
     async def _read(self) -> None:
         while True:
             # First of all, since frames may have come with the last of the handshake.
-            while self._owner.take_frames():
+            others_wait = self._owner.take_frames()
+            while others_wait:
                 await trio.lowlevel.checkpoint()
+                others_wait = self._owner.take_frames()
             if not self._owner.hears:
                 return
             data = await self._stream.receive_some(RECEIVE_SIZE)
