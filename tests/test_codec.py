@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import gc
 from typing import Any
 
 import msgpack
@@ -197,6 +198,7 @@ EVENT = b"\x93\x07\x01"
         pytest.param(EVENT + b"\x81\0\xa3\xed\xa0\x80", id="B02"),
         pytest.param(EVENT + b"\x81\xc0\0", id="B05-nil"),
         pytest.param(EVENT + b"\x81\xcb\x7f\xf8\0\0\0\0\0\0\0", id="B05-nan"),
+        pytest.param(EVENT + b"\x81\xc3\0", id="B05-bool"),
         pytest.param(EVENT + b"\x81\x90\0", id="B05-list"),
         pytest.param(EVENT + b"\x81\x80\0", id="B05-map"),
         pytest.param(EVENT + b"\x81\xc4\1x\0", id="B05-bin"),
@@ -227,6 +229,39 @@ def test_a21_depth_counts_empty_containers() -> None:
 def test_b06_the_last_of_equal_keys_wins() -> None:
     [message] = unpack(EVENT + b"\x82\0\1\0\2")
     assert message[2] == {0: 2}
+
+
+LISTS = b"\x81\0\xdc\0\x14" + (b"\xdc\x0f\xa0" + b"\x90" * 4000) * 20
+
+
+@pytest.mark.parametrize("before", [b"", EVENT + b"\x80"])
+def test_large_message_is_unpacked_without_collecting_garbage(before: bytes) -> None:
+    collections: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        collections.append(phase)
+
+    messages = unpack_messages(before + EVENT + LISTS, LIMIT)
+    gc.callbacks.append(note)
+    try:
+        assert len(list(messages)) == 1 + bool(before)
+    finally:
+        gc.callbacks.remove(note)
+    # 80,000 lists would be more than a hundred; a few may come when all are there.
+    assert collections.count("start") < 5
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+@pytest.mark.parametrize("behind", [b"", EVENT + b"\x80", b"\xc1", b"\x93"])
+def test_garbage_collector_is_left_as_it_was(is_enabled: bool, behind: bytes) -> None:
+    if not is_enabled:
+        gc.disable()
+    try:
+        _unpack_or_refuse(EVENT + LISTS + behind)
+        _unpack_or_refuse(EVENT + LISTS[:-1] + b"\xc1")
+        assert gc.isenabled() is is_enabled
+    finally:
+        gc.enable()
 
 
 @given(st.binary(max_size=200))

@@ -15,6 +15,41 @@ MAX_NAMES = 50
 MAX_SETTINGS = 20
 
 SIGNATURES: dict[str, str] = {
+    "Application": "class()",
+    "Application.__init__": (
+        "def(self, name: str, *, server_id: str='', version: str='', config:"
+        " PeerConfig | None=None) -> None"
+    ),
+    "Application.broadcast": (
+        "async def(self, event: Event | EventData, peers: Iterable[Peer], *, slow:"
+        " Slow='wait') -> list[Peer]"
+    ),
+    "Application.connect_tcp": (
+        "@overload def(self, host: str, port: int, peer: Callable[[], P], *,"
+        " application_name: str='', init_object: Any=None, server_id: str | None=None,"
+        " ssl_context: ssl.SSLContext | None=None, insecure: bool=False) -> Link[P];"
+        " @overload def(self, host: str, port: int, *, application_name: str='',"
+        " init_object: Any=None, server_id: str | None=None, ssl_context:"
+        " ssl.SSLContext | None=None, insecure: bool=False) -> Link[OutboundPeer]"
+    ),
+    "Application.create_peer": "def(self, init_request: InitRequest) -> InboundPeer",
+    "Application.listen_tcp": (
+        "async def(self, port: int, *, host: str='127.0.0.1', ssl_context:"
+        " ssl.SSLContext | None=None, insecure: bool=False, backlog: int | None=None)"
+        " -> Sequence[trio.SocketListener]"
+    ),
+    "Application.peers": "@property def(self) -> Peers",
+    "Application.setup": "async def(self) -> None",
+    "Application.statistics": "def(self) -> ApplicationStatistics",
+    "Application.stop": "async def(self, grace: float | None=None) -> StopReport",
+    "Application.tear_down": "async def(self) -> None",
+    "ApplicationStatistics": "class()",
+    "ApplicationStatistics.ends": "Mapping[DisconnectReason, int]",
+    "ApplicationStatistics.failures": "Mapping[FailureReason, int]",
+    "ApplicationStatistics.inbound": "ConnectionCounts",
+    "ApplicationStatistics.outbound": "ConnectionCounts",
+    "ApplicationStatistics.rejections": "Mapping[FailureReason, int]",
+    "ApplicationStatistics.total": "PeerStatistics",
     "ConnectionFailedError": "class(S2SError)",
     "ConnectionFailedError.__init__": (
         "def(self, text: str, reason: FailureReason) -> None"
@@ -96,6 +131,19 @@ SIGNATURES: dict[str, str] = {
     "InitResponse.resumed": "bool = False",
     "InitResponse.server_id": "str = ''",
     "InitResponse.version": "str = ''",
+    "Link": "class(Generic[P])",
+    "Link.__init__": (
+        "def(self, dialler: Dialler, create_peer: Callable[[], P]) -> None"
+    ),
+    "Link.connected": "async def(self) -> P",
+    "Link.keep": "async def(self) -> None",
+    "Link.peer": "@property def(self) -> P | None",
+    "Link.request": (
+        "@overload async def(self, operation: Operation[R], *, wait_connected:"
+        " bool=False) -> R; @overload async def(self, operation: OperationRequest, *,"
+        " wait_connected: bool=False) -> OperationResponse"
+    ),
+    "Link.stop": "def(self) -> None",
     "ListenError": "class(S2SError)",
     "LocalProtocolError": "class(ProtocolError)",
     "MessageTooLargeError": "class(LocalProtocolError)",
@@ -235,6 +283,7 @@ SIGNATURES: dict[str, str] = {
     "PeerStatistics.late_responses": "int",
     "PeerStatistics.messages_received": "int",
     "PeerStatistics.messages_sent": "int",
+    "PeerStatistics.requests": "RequestCounts",
     "PeerStatistics.requests_outstanding": "int",
     "PeerStatistics.requests_running": "int",
     "PeerStatistics.round_trip_time": "float | None",
@@ -266,6 +315,9 @@ SIGNATURES: dict[str, str] = {
         " Method[P, None]]; @overload def(contract: type[Operation[R]]) ->"
         " Callable[[Method[P, R]], Method[P, R]]"
     ),
+    "open_application": (
+        "@asynccontextmanager async def(application: A) -> AsyncGenerator[A]"
+    ),
     "open_peer": (
         "@overload def(stream: trio.abc.Stream, peer: Callable[[], P], *,"
         " application_name: str='', init_object: Any=None, server_id: str | None=None,"
@@ -284,7 +336,25 @@ SIGNATURES: dict[str, str] = {
         " None=None, insecure: bool=False, config: PeerConfig | None=None) ->"
         " AbstractAsyncContextManager[OutboundPeer]"
     ),
+    "open_unix_peer": (
+        "@overload def(path: str | os.PathLike[str], peer: Callable[[], P], *,"
+        " application_name: str='', init_object: Any=None, server_id: str | None=None,"
+        " config: PeerConfig | None=None) -> AbstractAsyncContextManager[P]; @overload"
+        " def(path: str | os.PathLike[str], *, application_name: str='', init_object:"
+        " Any=None, server_id: str | None=None, config: PeerConfig | None=None) ->"
+        " AbstractAsyncContextManager[OutboundPeer]"
+    ),
     "parameter": "def(code: int | str) -> Any",
+    "run_application": (
+        "async def(application: Application, *, task_status:"
+        " trio.TaskStatus[Application]=trio.TASK_STATUS_IGNORED) -> None"
+    ),
+    "serve_applications": (
+        "async def(applications: Sequence[Application], port: int, *, host:"
+        " str='127.0.0.1', ssl_context: ssl.SSLContext | None=None, insecure:"
+        " bool=False, backlog: int | None=None, task_status:"
+        " trio.TaskStatus[Listeners]=trio.TASK_STATUS_IGNORED) -> NoReturn"
+    ),
     "serve_peers": (
         "async def(create_peer: CreatePeer, listeners: Listeners, *, ssl_context:"
         " ssl.SSLContext | None=None, config: PeerConfig | None=None, handler_nursery:"
@@ -297,6 +367,12 @@ SIGNATURES: dict[str, str] = {
         " | None=None, config: PeerConfig | None=None, handler_nursery: trio.Nursery |"
         " None=None, task_status: trio.TaskStatus[Listeners]=trio.TASK_STATUS_IGNORED)"
         " -> NoReturn"
+    ),
+    "serve_unix": (
+        "async def(create_peer: CreatePeer, path: str | os.PathLike[str], *, backlog:"
+        " int | None=None, config: PeerConfig | None=None, handler_nursery:"
+        " trio.Nursery | None=None, task_status:"
+        " trio.TaskStatus[Listeners]=trio.TASK_STATUS_IGNORED) -> NoReturn"
     ),
 }
 

@@ -1,16 +1,28 @@
 """The two console lines of the README, which the gate runs in fresh clones."""
 
-import contextlib
 import re
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
+import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock
 
 import trio_s2s
-from tests.peers import Note, start_server
-from trio_s2s import OutboundPeer, handles, open_peer
+from tests.test_promises_servers import memory
+from trio_s2s import (
+    Application,
+    ConnectionRejectedError,
+    Event,
+    InboundPeer,
+    InitRequest,
+    Operation,
+    OutboundPeer,
+    handles,
+    run_application,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,33 +51,80 @@ def test_readme_shows_the_hello_examples_as_they_are() -> None:
         assert block == (ROOT / "examples" / f"{name}.py").read_text("utf-8")
 
 
-async def test_readme_shows_a_chat_that_works(autojump_clock: MockClock) -> None:
+@attrs.frozen
+class HowBusy(Operation[int], code=1):
+    pass
+
+
+@attrs.frozen
+class Charge(Operation[str], code=2):
+    amount: int
+
+
+@attrs.frozen
+class RoomClosed(Event, code=1):
+    room: str
+
+
+class MasterPeer(OutboundPeer):
+    """A game server's side."""
+
+    closed: ClassVar[list[str]] = []
+
+    @handles(HowBusy)
+    def how_busy(self, operation: HowBusy) -> int:
+        return 35
+
+    @handles(RoomClosed)
+    def room_closed(self, event: RoomClosed) -> None:
+        self.closed.append(event.room)
+
+
+class Till(InboundPeer):
+    @handles(Charge)
+    def charge(self, operation: Charge) -> str:
+        return f"paid {operation.amount}"
+
+
+class Billing(Application):
+    async def setup(self) -> None:
+        await self.listen_tcp(4530)
+
+    def create_peer(self, init_request: InitRequest) -> InboundPeer:
+        return Till(init_request)
+
+
+async def test_readme_shows_an_application_that_works(
+    autojump_clock: MockClock,
+) -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    [block] = re.findall(r"```python\n(class ChatPeer.*?)\nroom: ", text, re.DOTALL)
-    names: dict[str, Any] = {"Said": Note, "contextlib": contextlib, "trio": trio}
-    exec(block, vars(trio_s2s) | names, names)
-    room: set[Any] = set()
-    async with trio.open_nursery() as nursery:
-        server = await start_server(nursery, lambda init: names["ChatPeer"](init, room))
-        async with (
-            open_peer(server.listener.dial(), Listener) as one,
-            open_peer(server.listener.dial(), Listener) as two,
-        ):
-            await wait_all_tasks_blocked()
-            await one.send_event(Note(7))
-            await wait_all_tasks_blocked()
-            assert one.heard == two.heard == [7]
-        await wait_all_tasks_blocked()
-        assert room == set()
+    names: dict[str, Any] = vars(trio_s2s) | {
+        "BillingPeer": OutboundPeer,
+        "GameServerPeer": InboundPeer,
+        "LobbyPeer": InboundPeer,
+        "HowBusy": HowBusy,
+        "Charge": Charge,
+        "RoomClosed": RoomClosed,
+    }
+    [block] = re.findall(r"```python\n(class Master\(App.*?)```", text, re.DOTALL)
+    exec(block, names)
+    [use] = re.findall(r"```python\n(async with open_app.*?)```", text, re.DOTALL)
+    exec(
+        "async def use():\n" + textwrap.indent(use + "return locals()\n", "    "), names
+    )
+    async with memory(), trio.open_nursery() as nursery:
+        await nursery.start(run_application, Billing("Billing"))
+        game_server = Application("GameServer", server_id="gs-1")
+        await nursery.start(run_application, game_server)
+        game_server.connect_tcp("127.0.0.1", 4520, MasterPeer)
+        told = await names["use"]()
         nursery.cancel_scope.cancel()
-
-
-class Listener(OutboundPeer):
-    """Notes what is said."""
-
-    def __init__(self) -> None:
-        self.heard: list[int] = []
-
-    @handles(Note)
-    def hear(self, event: Note) -> None:
-        self.heard.append(event.number)
+    assert told["busy"] == 35
+    assert told["missed"] == []
+    assert told["receipt"] == "paid 35"
+    assert told["report"].is_finished
+    assert MasterPeer.closed == ["arena"]
+    lobby = names["Master"]("Master")
+    with pytest.raises(ConnectionRejectedError, match="only the lobby"):
+        lobby.create_peer(InitRequest(local_port=4521))
+    lobby.create_peer(InitRequest(local_port=4521, init_object="lobby"))

@@ -1,5 +1,6 @@
 """Server-to-server links for Trio, in the style of Photon Server."""
 
+from trio_s2s.application import Application
 from trio_s2s.codes import DisconnectReason, FailureReason, Outcome, ReturnCode
 from trio_s2s.config import PeerConfig
 from trio_s2s.contracts import Event, Operation, parameter
@@ -20,7 +21,13 @@ from trio_s2s.errors import (
     S2SError,
 )
 from trio_s2s.handlers import handles
-from trio_s2s.inbound import serve_peers, serve_tcp
+from trio_s2s.hosting import (
+    open_application,
+    run_application,
+    serve_applications,
+)
+from trio_s2s.inbound import serve_peers, serve_tcp, serve_unix
+from trio_s2s.link import Link
 from trio_s2s.messages import (
     EventData,
     InitRequest,
@@ -29,13 +36,15 @@ from trio_s2s.messages import (
     OperationResponse,
     SendParameters,
 )
-from trio_s2s.outbound import open_peer, open_tcp_peer
+from trio_s2s.outbound import open_peer, open_tcp_peer, open_unix_peer
 from trio_s2s.peer import InboundPeer, OutboundPeer, Peer
-from trio_s2s.statistics import PeerStatistics
+from trio_s2s.statistics import ApplicationStatistics, PeerStatistics
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Application",
+    "ApplicationStatistics",
     "ConnectionFailedError",
     "ConnectionRejectedError",
     "ContractError",
@@ -47,6 +56,7 @@ __all__ = [
     "InboundPeer",
     "InitRequest",
     "InitResponse",
+    "Link",
     "ListenError",
     "LocalProtocolError",
     "MessageTooLargeError",
@@ -68,9 +78,14 @@ __all__ = [
     "S2SError",
     "SendParameters",
     "handles",
+    "open_application",
     "open_peer",
     "open_tcp_peer",
+    "open_unix_peer",
     "parameter",
+    "run_application",
+    "serve_applications",
     "serve_peers",
     "serve_tcp",
+    "serve_unix",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trio_s2s.calls import inside_handler
-from trio_s2s.peer import Peer, describe, log
+from trio_s2s.journal import log
 
 __all__ = ["run_last_hook", "where_waiting"]
 
@@ -16,7 +16,7 @@ _NOT_THE_APPLICATION = {"outcome", "trio", "trio_s2s"}
 
 async def run_last_hook(
     hook: Callable[[], Awaitable[None]],
-    peer: Peer,
+    who: str,
     name: str,
     limit: float,
     raised: Callable[[Exception], None] | None = None,
@@ -30,12 +30,12 @@ async def run_last_hook(
         if raised is not None:
             raised(error)
         else:
-            log.error("%s: %s raised", describe(peer), name, exc_info=error)
+            log.error("%s: %s raised", who, name, exc_info=error)
     finally:
         inside_handler.reset(is_inside)
     if scope.cancelled_caught:
         text = "%s: %s took more than %g s (hook_timeout)"
-        log.error(text, describe(peer), name, limit)
+        log.error(text, who, name, limit)
 
 
 def where_waiting(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Callers that wait: for the other side's window, for the buffer, for an answer."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -37,6 +37,8 @@ class Calls:
     ) -> None:
         self.events_dropped: int = 0
         """Unreliable events that found no room."""
+        self.ended: Counter[str] = Counter()
+        """How requests have ended, by the names of `RequestCounts`."""
         self._protocol = protocol
         self._outbox = outbox
         self._wake_writer = wake_writer
@@ -109,6 +111,7 @@ class Calls:
         call = self._calls.pop(message[1], None)
         if call is not None:
             call.response = message
+            self.ended["failed" if message[2] else "succeeded"] += 1
             call.end()
 
     def pump(self) -> None:
@@ -131,6 +134,7 @@ class Calls:
         for waiting in lanes.values():
             for ticket in waiting:
                 ticket.outcome = Outcome.NEVER_SENT
+                self._count(ticket)
                 ticket.wake()
 
     def end_unsent(self, highest: int) -> None:
@@ -158,7 +162,13 @@ class Calls:
         del self._calls[call.id]
         call.withdrawn(self._protocol)
         call.outcome = outcome
+        self._count(call)
         call.end()
+
+    def _count(self, ticket: Ticket) -> None:
+        if isinstance(ticket, Call):
+            end = "cancelled" if ticket.outcome is None else ticket.outcome.name.lower()
+            self.ended[end] += 1
 
     def _error(self, ticket: Ticket) -> Exception:
         assert self._gone is not None
@@ -243,6 +253,7 @@ class Calls:
             )
 
     def _give_up(self, ticket: Ticket, deadline: float) -> None:
+        self._count(ticket)
         if isinstance(ticket, Call):
             self._calls.pop(ticket.id, None)
         self._flushing.pop(ticket, None)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from trio_s2s import __version__
-from trio_s2s.demo import main as demo
+from trio_s2s.story import main as demo
 
 __all__ = ["main"]
 
@@ -18,10 +18,11 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "demo", help="two servers in two processes talk, are cut off, and tell why"
+        "demo",
+        help="a master and two game servers meet, talk, get lost, and come back",
     )
     parser.parse_args(args)
-    return demo([])
+    return demo()
 
 
 if __name__ == "__main__":

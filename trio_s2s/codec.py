@@ -1,6 +1,8 @@
 """One message to and from msgpack bytes; raises one error type."""
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -25,6 +27,8 @@ pack: Callable[[Any], bytes] = _packer.pack
 
 NOTHING = pack({})
 """An empty parameter table."""
+_END = object()
+_LARGE = 64 * 1024
 
 
 # -- packing --
@@ -127,13 +131,7 @@ def unpack_messages(body: bytes, max_elements: int) -> Iterator[tuple[Message, i
     Whatever is wrong with it becomes a `RemoteProtocolError`.
     """
     try:
-        try:
-            message = msgpack.unpackb(body, **_options(max_elements))
-        except msgpack.ExtraData:
-            yield from _unpack_batch(body, max_elements)
-        else:
-            check_form(message)
-            yield message, len(body)
+        yield from _unpack(body, _options(max_elements))
     except (
         ValueError,
         TypeError,
@@ -163,15 +161,40 @@ def _refuse_extension(code: int, _data: bytes) -> None:
     raise ValueError(f"extension type {code}")
 
 
-def _unpack_batch(body: bytes, max_elements: int) -> Iterator[tuple[Message, int]]:
+def _unpack(body: bytes, options: dict[str, Any]) -> Iterator[tuple[Message, int]]:
+    rest = b""
+    try:
+        message = _calmly(len(body), partial(msgpack.unpackb, body, **options))
+    except msgpack.ExtraData as several:
+        message, rest = several.unpacked, several.extra
+    check_form(message)
+    yield message, len(body) - len(rest)
+    if rest:
+        yield from _unpack_rest(rest, options)
+
+
+def _unpack_rest(rest: bytes, options: dict[str, Any]) -> Iterator[tuple[Message, int]]:
     # A fresh Unpacker a frame: one that is kept holds 44 KiB for every connection.
-    unpacker = msgpack.Unpacker(max_buffer_size=len(body), **_options(max_elements))
-    unpacker.feed(body)
+    unpacker = msgpack.Unpacker(max_buffer_size=len(rest), **options)
+    unpacker.feed(rest)
+    unpack = partial(next, unpacker, _END)
     start = 0
-    for message in unpacker:
+    while (message := _calmly(len(rest) - start, unpack)) is not _END:
         end = unpacker.tell()
         check_form(message)
         yield message, end - start
         start = end
-    if start != len(body):
-        raise ValueError(f"the last message lacks its end ({len(body) - start} bytes)")
+    if start != len(rest):
+        raise ValueError(f"the last message lacks its end ({len(rest) - start} bytes)")
+
+
+def _calmly(size: int, unpack: Callable[[], Any]) -> Any:
+    # The garbage collector looks at each new list many times: in a message that is all
+    # lists that takes longer than the unpacking.
+    if size < _LARGE or not gc.isenabled():
+        return unpack()
+    gc.disable()
+    try:
+        return unpack()
+    finally:
+        gc.enable()

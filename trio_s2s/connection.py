@@ -29,7 +29,6 @@ from trio_s2s.heartbeat import Heartbeat
 from trio_s2s.outbox import Outbox
 from trio_s2s.protocol import Phase, Protocol
 from trio_s2s.runtime import now
-from trio_s2s.statistics import PeerStatistics
 from trio_s2s.transport import Transport
 
 __all__ = ["Connection", "Receiver"]
@@ -67,43 +66,31 @@ class Connection:
         self.ending: Ending = Ending()
         self.closed: trio.Event = trio.Event()
         self.is_encrypted: bool = isinstance(stream, trio.SSLStream)
+        self.heartbeat = heartbeat
+        self.outbox: Outbox = Outbox(config.send_buffer)
+        self.transport: Transport = Transport(stream, self, config.send_timeout)
+        self.drain_timeout: float = config.drain_timeout
+        """Seconds that a goodbye leaves for what was accepted."""
+        self.messages_received: int = 0
+        self.events_unsent: int = 0
+        """Events that were accepted for sending, until the end cut them off."""
         self._decoder = decoder
-        self._heartbeat = heartbeat
         self._receiver: Receiver | None = None
-        self._outbox = Outbox(config.send_buffer)
-        self._transport = Transport(stream, self, config.send_timeout)
-        wake = self._transport.wake_writer
-        self.calls: Calls = Calls(protocol, self._outbox, wake, config.handler_wait)
+        wake = self.transport.wake_writer
+        self.calls: Calls = Calls(protocol, self.outbox, wake, config.handler_wait)
         self._moved = trio.lowlevel.ParkingLot()
         self._is_over = False
         self.is_lost: bool = False
         self._has_farewell = False
-        self._messages_received = 0
         self._unpacked: Iterator[tuple[Message, int]] = iter(())
 
     def start(self, nursery: trio.Nursery, receiver: Receiver) -> None:
         """Start the three tasks; `close` ends them."""
         self._receiver = receiver
-        self._transport.start(nursery)
+        self.transport.start(nursery)
         too_long = DisconnectReason.HEARTBEAT_TIMEOUT
         silent = partial(self.fail, too_long, code=CloseCode.HEARTBEAT)
-        self._heartbeat.start(nursery, self._send_ping, self.protocol.refill, silent)
-
-    def statistics(self) -> PeerStatistics:
-        """Count what has happened so far."""
-        return PeerStatistics(
-            round_trip_time=self._heartbeat.round_trip_time,
-            bytes_received=self._transport.bytes_received,
-            bytes_sent=self._transport.bytes_sent,
-            messages_received=self._messages_received,
-            messages_sent=self._outbox.messages_taken,
-            requests_running=len(self.protocol.running),
-            requests_outstanding=len(self.protocol.outstanding),
-            bytes_waiting=self._outbox.size,
-            events_dropped=self.calls.events_dropped,
-            late_responses=self.protocol.late_responses,
-            glitches=self.protocol.glitches,
-        )
+        self.heartbeat.start(nursery, self._send_ping, self.protocol.refill, silent)
 
     # -- what the peer's side asks for --
 
@@ -118,20 +105,20 @@ class Connection:
             what = f"the answer to request {request_id}"
             raise MessageTooLargeError(what, len(payload), self.protocol.max_frame)
         weight = self.protocol.response_queued(request_id)
-        entry = self._outbox.put(payload, is_response=True)
+        entry = self.outbox.put(payload, is_response=True)
         entry.on_taken = partial(self.protocol.response_leaves, weight)
-        self._transport.wake_writer()
+        self.transport.wake_writer()
         self.moved()
 
     def event_handled(self, channel: int, size: int) -> None:
         """Give back the weight of an event."""
         self.protocol.event_handled(channel, size)
-        self._transport.wake_writer()
+        self.transport.wake_writer()
         self.moved()
 
     def ping(self) -> None:
         """Ask for a sign of life now."""
-        self._heartbeat.ask(self._send_ping)
+        self.heartbeat.ask(self._send_ping)
 
     def moved(self) -> None:
         """Let `settle` look again."""
@@ -153,7 +140,7 @@ class Connection:
             return
         self.is_lost = True
         self.calls.end_all()
-        self._outbox.clear()
+        self._drop_unsent()
         if code is None:
             self.protocol.abandon()
         self.finish(code or CloseCode.CLOSED, detail)
@@ -166,7 +153,7 @@ class Connection:
         def is_busy() -> bool:
             if self.is_lost:
                 return has_answers()
-            is_done = self.protocol.is_done and not self._outbox
+            is_done = self.protocol.is_done and not self.outbox
             return has_work() or not (is_done or self._is_over)
 
         await self.settle(is_busy)
@@ -186,9 +173,14 @@ class Connection:
 
     async def close(self) -> None:
         """Let the last GOODBYEs pass, for at most 1 s, then close the stream."""
-        await self._transport.close(farewell=self._has_farewell)
-        self._heartbeat.stop()
+        await self.transport.close(farewell=self._has_farewell)
+        self._drop_unsent()
+        self.heartbeat.stop()
         self.closed.set()
+
+    def _drop_unsent(self) -> None:
+        self.events_unsent += self.outbox.count(Kind.EVENT)
+        self.outbox.clear()
 
     def _record(self, reason: DisconnectReason, detail: str) -> bool:
         if not self.ending.record(reason, detail):
@@ -197,9 +189,9 @@ class Connection:
         return True
 
     def _send_goodbye(self, code: int, text: str, *, last: bool) -> None:
-        self._outbox.put(pack(self.protocol.goodbye(code, text, last=last)))
+        self.outbox.put(pack(self.protocol.goodbye(code, text, last=last)))
         self._has_farewell = last
-        self._transport.wake_writer()
+        self.transport.wake_writer()
 
     # -- what the transport asks for --
 
@@ -215,7 +207,7 @@ class Connection:
 
     def take_data(self, data: bytes | bytearray) -> None:
         """Take what arrived: any byte is a sign of life."""
-        self._heartbeat.last_received = now()
+        self.heartbeat.last_received = now()
         self._decoder.receive_data(data)
 
     def take_frames(self) -> bool:
@@ -237,7 +229,7 @@ class Connection:
             if body is None:
                 return None
             self._unpacked = unpack_messages(body, self.config.max_elements)
-        self._messages_received += 1
+        self.messages_received += 1
         return found
 
     def take_end(self) -> None:
@@ -249,7 +241,7 @@ class Connection:
 
     def give_frame(self) -> tuple[bytes, list[Callable[[], None]]]:
         """Give all that may leave now, as one frame."""
-        frame, sent = self._outbox.take_frame(
+        frame, sent = self.outbox.take_frame(
             self.protocol.max_frame, map(pack, self.protocol.take_credits())
         )
         if frame:
@@ -263,7 +255,7 @@ class Connection:
         assert self._receiver is not None
         match message[0]:
             case Kind.REQUEST:
-                if self._outbox.response_size > self.config.send_buffer:
+                if self.outbox.response_size > self.config.send_buffer:
                     self.respond(message[1], BUSY)
                 else:
                     self._receiver.request_received(message)
@@ -275,7 +267,7 @@ class Connection:
                 self._receiver.cancel_received(message[1])
             case Kind.PING:
                 self._send_control([Kind.PONG, message[1]])
-            case Kind.PONG if not self._heartbeat.answered(message[1]):
+            case Kind.PONG if not self.heartbeat.answered(message[1]):
                 self.protocol.glitch()
             case Kind.GOODBYE:
                 self._take_goodbye(*message[1:5])
@@ -293,8 +285,8 @@ class Connection:
 
     def _send_control(self, message: Message) -> None:
         if self.speaks:
-            self._outbox.put_control(message[0], pack(message))
-            self._transport.wake_writer()
+            self.outbox.put_control(message[0], pack(message))
+            self.transport.wake_writer()
 
     def _send_ping(self, token: int) -> None:
         self._send_control([Kind.PING, token])

@@ -1,30 +1,31 @@
-"""Two servers as two processes: they talk both ways, are cut off, and tell why."""
+"""A master and game servers, as processes that do what their standard input says."""
 
-import contextlib
+import logging
 import os
-import subprocess
+import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
+from trio_s2s.application import Application
 from trio_s2s.codes import DisconnectReason
 from trio_s2s.contracts import Event, Operation
 from trio_s2s.handlers import handles
-from trio_s2s.inbound import serve_tcp
-from trio_s2s.outbound import open_tcp_peer
-from trio_s2s.peer import InboundPeer, OutboundPeer
+from trio_s2s.hosting import run_application
+from trio_s2s.messages import InitRequest
+from trio_s2s.peer import InboundPeer, OutboundPeer, Peer
 
-__all__ = ["main", "run_demo"]
+__all__ = ["GameServer", "Master", "main"]
 
-LIMIT: Final = 20.0
-"""Seconds after which the demo gives up."""
+REQUESTS: Final = 1_000
+LOADS: Final = {"gs-1": 12, "gs-2": 48}
 
 
-# -- what the two servers say to each other --
+# -- what they say to each other --
 
 
 @attrs.frozen
@@ -34,12 +35,17 @@ class Registered:
 
 @attrs.frozen
 class Register(Operation[Registered], code=1):
-    name: str
+    max_players: int
 
 
 @attrs.frozen
 class HowBusy(Operation[int], code=2):
     pass
+
+
+@attrs.frozen
+class PlayMatch(Operation[str], code=3):
+    seconds: float
 
 
 @attrs.frozen
@@ -52,228 +58,168 @@ class RoomClosed(Event, code=2):
     room: str
 
 
-# -- the two servers --
-
-
 def say(text: str) -> None:
     """Tell the parent process what has happened."""
     print(text, flush=True)
 
 
-class GameServerPeer(InboundPeer):
-    """The master's side."""
+# -- the master --
 
-    ended: trio.Event
+
+class GameServerPeer(InboundPeer):
+    """The master's side of a connection."""
+
+    def __init__(self, init_request: InitRequest, master: "Master") -> None:
+        super().__init__(init_request)
+        self.master = master
 
     async def on_disconnected(self, reason: DisconnectReason, detail: str) -> None:
-        say(f"gs-1 disconnected: {reason.name}, {detail}")
-        self.ended.set()
+        say(f"{self.server_id} disconnected: {reason.name}, {detail}")
 
     @handles(Register)
-    async def register(self, operation: Register) -> Registered:
-        say(f"{operation.name} registers")
-        return Registered(number=1)
+    def register(self, operation: Register) -> Registered:
+        self.master.registered += 1
+        say(f"{self.server_id} registers, for {operation.max_players} players")
+        return Registered(self.master.registered)
 
     @handles(Load)
-    async def load(self, event: Load) -> None:
-        say(f"gs-1 reports {event.percent} % load")
-        self.start_soon(self.ask_back)
+    def load(self, event: Load) -> None:
+        say(f"{self.server_id} reports {event.percent} % load")
 
-    async def ask_back(self) -> None:
-        say(f"gs-1 answers that it is {await self.request(HowBusy())} % busy")
-        await self.send_event(RoomClosed("arena"))
+
+class Master(Application):
+    """Game servers register here, report, are asked, and are told."""
+
+    registered = 0
+
+    async def setup(self) -> None:
+        [listener] = await self.listen_tcp(0)
+        say("listens on {}:{}".format(*listener.socket.getsockname()))
+
+    def create_peer(self, init_request: InitRequest) -> GameServerPeer:
+        return GameServerPeer(init_request, self)
+
+    async def ask(self) -> None:
+        """Ask all how busy they are, then tell all that a room is closed."""
+        for peer in sorted(self.peers, key=lambda peer: peer.server_id):
+            say(f"{peer.server_id} is {await peer.request(HowBusy())} % busy")
+        missed = await self.broadcast(RoomClosed("arena"), self.peers)
+        say(f"all but {len(missed)} know that the arena is closed")
+
+    async def play(self, server_id: str) -> None:
+        """Let a match be played to its end."""
+        peer = await self.peers.wait_for(server_id)
+        say(f"{server_id} says: {await peer.request(PlayMatch(0.5))}")
+
+    async def measure(self, server_id: str) -> None:
+        """Ask many times, one after the other."""
+        peer = await self.peers.wait_for(server_id)
+        times = sorted([await _time_of_one(peer) for _ in range(REQUESTS)])
+        p50, p99 = (times[REQUESTS * percent // 100] * 1000 for percent in (50, 99))
+        say(f"{REQUESTS:,} requests answered: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+
+
+async def _time_of_one(peer: Peer) -> float:
+    began = trio.current_time()
+    await peer.request(HowBusy())
+    return trio.current_time() - began
+
+
+# -- a game server --
 
 
 class MasterPeer(OutboundPeer):
-    """The game server's side."""
+    """A game server's side of a connection."""
 
-    ended: trio.Event
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.was_asked: bool = False
 
     async def on_connected(self) -> None:
-        registered = await self.request(Register("gs-1"))
+        registered = await self.request(Register(max_players=100))
         say(f"registered as number {registered.number}")
-        await self.send_event(Load(35))
+        await self.send_event(Load(LOADS[self.name]))
 
     async def on_disconnected(self, reason: DisconnectReason, detail: str) -> None:
         say(f"master disconnected: {reason.name}, {detail}")
-        self.ended.set()
 
     @handles(HowBusy)
     def how_busy(self, operation: HowBusy) -> int:
-        say("the master asks how busy we are")
-        return 35
+        if not self.was_asked:
+            say("the master asks how busy it is here")
+        self.was_asked = True
+        return LOADS[self.name]
+
+    @handles(PlayMatch)
+    async def play(self, operation: PlayMatch) -> str:
+        say("a match begins")
+        await trio.sleep(operation.seconds)
+        return "the match is over"
 
     @handles(RoomClosed)
     def room_closed(self, event: RoomClosed) -> None:
-        say(f"the master closed room {event.room}")
+        say(f"the master says that the {event.room} is closed")
 
 
-async def run_master() -> None:
-    """Listen until the one game server has gone."""
-    GameServerPeer.ended = trio.Event()
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(serve_tcp, GameServerPeer, 0)
-        host, port = listeners[0].socket.getsockname()
-        say(f"listens on {host}:{port}")
-        await GameServerPeer.ended.wait()
-        nursery.cancel_scope.cancel()
+class GameServer(Application):
+    """Stays connected to its master."""
+
+    def __init__(self, server_id: str, port: int) -> None:
+        super().__init__("GameServer", server_id=server_id)
+        self.port = port
+
+    async def setup(self) -> None:
+        create_peer = partial(MasterPeer, self.server_id)
+        self.connect_tcp("127.0.0.1", self.port, create_peer, application_name="Master")
 
 
-async def run_game_server(port: int) -> None:
-    """Connect, and stay until the connection is gone."""
-    MasterPeer.ended = trio.Event()
-    async with open_tcp_peer("127.0.0.1", port, MasterPeer):
-        await MasterPeer.ended.wait()
+# -- as a process --
 
 
-async def while_parent_lives(server: Callable[[], Awaitable[None]]) -> None:
-    """Run a server, but not longer than the process that started it."""
-    async with trio.open_nursery() as nursery:
-
-        async def watch_parent() -> None:
-            async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
-                await stdin.receive_some()
+async def run(application: Application) -> None:
+    """Run until SIGTERM, which lets work finish, or until the parent is gone."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_application, application)
+            nursery.start_soon(obey, application, nursery.cancel_scope.cancel)
+            await anext(signals)
+            say("is told to stop")
+            report = await application.stop(grace=5)
+            finished = sum(peer.finished for peer in report.peers)
+            say(f"stops, after finishing {finished} running requests")
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(watch_parent)
-        await server()
-        nursery.cancel_scope.cancel()
 
-
-# -- the parent: it starts both, cuts the cable between them, and checks --
-
-LOST = "CONNECTION_"
-"""LOST or RESET, depending on what was under way when the cable was cut."""
-STORY: Final = {
-    "master": [
-        "gs-1 registers",
-        "gs-1 reports 35 % load",
-        "gs-1 answers that it is 35 % busy",
-        f"gs-1 disconnected: {LOST}",
-    ],
-    "gs-1": [
-        "registered as number 1",
-        "the master asks how busy we are",
-        "the master closed room arena",
-        f"master disconnected: {LOST}",
-    ],
-}
-
-
-class Cable:
-    """A TCP connection with a place in the middle where it can be cut."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._scope = trio.CancelScope()
-
-    def cut(self) -> None:
-        """Close both ends, without a word to either."""
-        self._scope.cancel()
-
-    async def plug_in(self, stream: trio.SocketStream) -> None:
-        """Carry the bytes of one connection to the master and back."""
-        master = await trio.open_tcp_stream("127.0.0.1", self._port)
-        with self._scope:
-            async with master, stream, trio.open_nursery() as nursery:
-                nursery.start_soon(_carry, stream, master)
-                nursery.start_soon(_carry, master, stream)
-
-
-async def _carry(source: trio.SocketStream, target: trio.SocketStream) -> None:
-    async for data in source:
-        await target.send_all(data)
-
-
-@contextlib.asynccontextmanager
-async def _process(role: str, *args: str) -> AsyncGenerator[trio.Process]:
-    command = [sys.executable, "-m", "trio_s2s.demo", role, *args]
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):  # A killed process ends at once.
-            await process.wait()
-
-
-class Story:
-    """What both processes have said, line by line."""
-
-    def __init__(self) -> None:
-        self.lines: dict[str, list[str]] = {"master": [], "gs-1": []}
-        self._moved = trio.lowlevel.ParkingLot()
-
-    async def listen(self, name: str, process: trio.Process) -> None:
-        """Note and show what a process says, until it ends."""
-        assert process.stdout is not None
-        rest = b""
-        async for data in process.stdout:
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                print(f"  {name:<7} {line.decode()}", flush=True)
-                self.lines[name].append(line.decode())
-            self._moved.unpark_all()
-
-    def holds(self) -> bool:
-        """Whether both have said what they should, line by line."""
-        return all(
-            len(self.lines[name]) == len(expected)
-            and all(map(str.startswith, self.lines[name], expected))
-            for name, expected in STORY.items()
-        )
-
-    async def wait_for(self, name: str, count: int) -> list[str]:
-        """Wait until a process has said this many lines."""
-        while len(self.lines[name]) < count:
-            await self._moved.park()
-        return self.lines[name]
-
-
-async def run_demo() -> bool:
-    """Play the demo; whether all of it held."""
-    story = Story()
-    with trio.move_on_after(LIMIT) as scope:
-        async with _process("master") as master, trio.open_nursery() as nursery:
-            nursery.start_soon(story.listen, "master", master)
-            first = (await story.wait_for("master", 1)).pop(0)
-            cable = Cable(int(first.rpartition(":")[2]))
-            [end] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-            serve = partial(trio.serve_listeners, cable.plug_in, [end])
-            nursery.start_soon(serve)
-            port = str(end.socket.getsockname()[1])
-            async with _process("game-server", port) as game_server:
-                nursery.start_soon(story.listen, "gs-1", game_server)  # noqa: ASYNC111  it was killed
-                await story.wait_for("gs-1", 3)
-                await story.wait_for("master", 3)
-                print("  (the connection is cut)", flush=True)
-                cable.cut()
-                ended = await game_server.wait(), await master.wait()
-                await story.wait_for("gs-1", 4)
-                await story.wait_for("master", 4)
-            nursery.cancel_scope.cancel()
-    held = not scope.cancelled_caught and story.holds() and ended == (0, 0)
-    print("All of it held." if held else f"Not all of it held; expected {STORY}")
-    return held
+async def obey(application: Application, parent_gone: Callable[[], object]) -> None:
+    """Do what each line of standard input says."""
+    rest = b""
+    async with trio.open_nursery() as nursery:
+        async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+            async for data in stdin:
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    command, *args = line.decode().split()
+                    nursery.start_soon(getattr(application, command), *args)
+        parent_gone()
 
 
 def main(args: list[str]) -> int:
-    """Play the whole demo, or one of its two servers; the exit status."""
+    """Be one of the servers; the exit status."""
     status = 0
     try:
         match args:
             case ["master"]:
-                trio.run(while_parent_lives, run_master)
-            case ["game-server", port]:
-                trio.run(while_parent_lives, partial(run_game_server, int(port)))
+                trio.run(run, Master("Master", server_id="master-1"))
+            case ["game-server", server_id, port]:
+                trio.run(run, GameServer(server_id, int(port)))
             case _:
-                status = 0 if trio.run(run_demo) else 1
+                raise ValueError(f"there is no server {args}")
     except* KeyboardInterrupt:
         status = 130
     return status
 
 
 if __name__ == "__main__":
+    # A link that is lost at the end would tell so in the middle of the story.
+    logging.basicConfig(level=logging.ERROR)
     sys.exit(main(sys.argv[1:]))

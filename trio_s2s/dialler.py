@@ -1,5 +1,6 @@
 """The dialling side of a handshake, from a host's name to a peer's life."""
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -7,7 +8,6 @@ import attrs
 import trio
 
 from trio_s2s.codes import FailureReason
-from trio_s2s.config import PeerConfig
 from trio_s2s.errors import (
     ConnectionFailedError,
     ConnectionRejectedError,
@@ -18,7 +18,6 @@ from trio_s2s.foreign import wrong_first_frame
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.handshake import (
     MAX_HANDSHAKE_FRAME,
-    Identity,
     Welcome,
     hello,
     read_answer,
@@ -26,24 +25,26 @@ from trio_s2s.handshake import (
 )
 from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitResponse
+from trio_s2s.node import Node
 from trio_s2s.peer import OutboundPeer
-from trio_s2s.runtime import new_instance_id
-from trio_s2s.transport import receive_frame, send_frame
+from trio_s2s.security import check_port, refuse_plain_text
+from trio_s2s.transport import receive_frame, send_frame, show_address
 
-__all__ = ["Dialler"]
+__all__ = ["Dialler", "dial_tcp"]
 
 
 @attrs.frozen(kw_only=True)
 class Dialler:
     """How one connection is to be made."""
 
-    where: str
+    node: Node
+    address: str
     dial: Callable[[], Awaitable[trio.abc.Stream]]
     application_name: str
     init_object: Any
     server_id: str | None
-    config: PeerConfig
-    instance_id: bytes = attrs.field(factory=new_instance_id)
+    raises: bool
+    """Whether errors of hooks and tasks come out of the peer's life, or are logged."""
 
     def __attrs_post_init__(self) -> None:
         name = self.server_id
@@ -52,18 +53,38 @@ class Dialler:
                 f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -, not {self.server_id!r}"
             )
 
+    @property
+    def where(self) -> str:
+        """Who is dialled, for people."""
+        name = self.application_name or self.server_id
+        return f"{name} at {self.address}" if name else self.address
+
+    def hello(self) -> bytes:
+        """Make the first frame; what can't travel is the caller's error."""
+        return hello(
+            self.node.identity,
+            self.application_name,
+            self.init_object,
+            self.node.config,
+        )
+
     async def connect(self, peer: OutboundPeer) -> Life:
         """Connect and shake hands; whatever fails is a ConnectionFailedError."""
         # What is wrong here is the caller's error, not one of the connection.
         claim(peer)
-        frame = hello(
-            Identity(self.instance_id),
-            self.application_name,
-            self.init_object,
-            self.config,
-        )
+        frame = self.hello()
+        self.node.handshaking[True] += 1
         try:
-            with trio.fail_after(self.config.connect_timeout):
+            return await self._connect(peer, frame)
+        except ConnectionFailedError as error:
+            self.node.failed(error.reason)
+            raise
+        finally:
+            self.node.handshaking[True] -= 1
+
+    async def _connect(self, peer: OutboundPeer, frame: bytes) -> Life:
+        try:
+            with trio.fail_after(self.node.config.connect_timeout):
                 stream = await self.dial()
         except (OSError, UnicodeError, trio.TooSlowError) as error:
             raise explain_failure(error, self.where) from error
@@ -78,11 +99,13 @@ class Dialler:
         self, stream: trio.abc.Stream, frame: bytes, peer: OutboundPeer
     ) -> Life:
         decoder = FrameDecoder(MAX_HANDSHAKE_FRAME)
-        limit = self.config.handshake_timeout
+        limit = self.node.config.handshake_timeout
+        has_tls = False
         try:
             with trio.move_on_after(limit):
                 if isinstance(stream, trio.SSLStream):
                     await stream.do_handshake()
+                    has_tls = True
                 answer = await self._exchange(stream, decoder, frame)
                 return self._welcomed(answer, stream, decoder, peer)
         except ConnectionRejectedError as error:
@@ -93,7 +116,7 @@ class Dialler:
             found = wrong_first_frame(error, decoder.first_bytes())
             raise explain_failure(found, self.where) from error
         except (ConnectionFailedError, EOFError, trio.BrokenResourceError) as error:
-            raise explain_failure(error, self.where) from error
+            raise explain_failure(error, self.where, has_tls=has_tls) from error
         raise ConnectionFailedError(
             f"cannot connect to {self.where}: connected, but it said no S2S welcome"
             f" within {limit:g} s (handshake_timeout)",
@@ -115,7 +138,8 @@ class Dialler:
             if broken is not None:
                 raise broken from broken.__cause__
             raise
-        return read_answer(body, self.instance_id, self.config)
+        own = (self.node.identity.instance_id,)
+        return read_answer(body, own, self.node.config)
 
     def _welcomed(
         self,
@@ -140,5 +164,45 @@ class Dialler:
         peer.response_object = welcome.response_object
         peer.resumed = welcome.resumed
         return Life.begin(
-            peer, stream, decoder, identity, welcome.terms, self.config, raises=True
+            peer,
+            stream,
+            decoder,
+            identity,
+            welcome.terms,
+            self.node,
+            is_dialled=True,
+            raises=self.raises,
         )
+
+
+def dial_tcp(
+    node: Node,
+    host: str,
+    port: int,
+    *,
+    application_name: str,
+    init_object: Any,
+    server_id: str | None,
+    ssl_context: ssl.SSLContext | None,
+    insecure: bool,
+    raises: bool,
+) -> Dialler:
+    """Say how a TCP connection is to be made; what is wrong with it is a ValueError."""
+    check_port(port, lowest=1)
+    refuse_plain_text("dialling", host, ssl_context, insecure)
+
+    async def dial() -> trio.abc.Stream:
+        stream = await node.runtime.open_tcp_stream(host, port)
+        if ssl_context is None:
+            return stream
+        return trio.SSLStream(stream, ssl_context, server_hostname=host)
+
+    return Dialler(
+        node=node,
+        address=show_address((host, port)),
+        dial=dial,
+        application_name=application_name,
+        init_object=init_object,
+        server_id=server_id,
+        raises=raises,
+    )

@@ -22,6 +22,7 @@ from trio_s2s.connection import Connection
 from trio_s2s.errors import ContractError, MessageTooLargeError
 from trio_s2s.forms import Message
 from trio_s2s.handlers import Handler
+from trio_s2s.journal import log
 from trio_s2s.lanes import Job, Lane
 from trio_s2s.messages import (
     EventData,
@@ -29,7 +30,7 @@ from trio_s2s.messages import (
     OperationResponse,
     SendParameters,
 )
-from trio_s2s.peer import Peer, describe, log
+from trio_s2s.peer import Peer, describe
 from trio_s2s.tasks import Tasks, reported
 from trio_s2s.tickets import Call
 

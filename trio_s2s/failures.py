@@ -10,7 +10,7 @@ import trio
 from trio_s2s.codes import FailureReason
 from trio_s2s.errors import ConnectionFailedError
 
-__all__ = ["explain_failure"]
+__all__ = ["explain_failure", "explain_left"]
 
 _BY_ERRNO: Final = {
     errno.ECONNREFUSED: (FailureReason.REFUSED, "connection refused"),
@@ -28,31 +28,90 @@ _BY_ERRNO: Final = {
 }
 _HINTS: Final = {FailureReason.REFUSED: " (is the server running?)"}
 
-_BY_VERIFY_CODE: Final = {
-    9: (FailureReason.TLS_EXPIRED, "the server's certificate is not valid yet"),
-    10: (FailureReason.TLS_EXPIRED, "the server's certificate has expired"),
-    62: (FailureReason.TLS_HOSTNAME, "the certificate is for another name"),
-    64: (FailureReason.TLS_HOSTNAME, "the certificate is for another address"),
-}
+_EXPIRED: Final = {9: "is not valid yet", 10: "has expired"}
+_OTHER_NAME: Final = {62: "another name", 64: "another address"}
+_NO_COMMON_VERSION: Final = (FailureReason.TLS_VERSION, "no common TLS version")
+_CLOSED_AFTER_TLS: Final = (
+    "the server closed right after TLS: it may want a certificate of this side, or"
+    " another one (load_cert_chain)"
+)
+_NOT_TRUSTED: Final = "the server does not trust this side's certificate"
 _BY_TLS_REASON: Final = {
-    "WRONG_VERSION_NUMBER": (FailureReason.NOT_TLS, "the server does not speak TLS"),
+    "WRONG_VERSION_NUMBER": (
+        FailureReason.NOT_TLS,
+        "the server does not speak TLS; leave out ssl_context=, or give it one there",
+    ),
     "UNEXPECTED_EOF_WHILE_READING": (
         FailureReason.TLS_ERROR,
-        "the server closed during TLS: does it speak TLS, or want a certificate?",
+        "the server closed during TLS: does it speak TLS?",
     ),
-    "UNSUPPORTED_PROTOCOL": (FailureReason.TLS_VERSION, "no common TLS version"),
-    "TLSV1_ALERT_PROTOCOL_VERSION": (
-        FailureReason.TLS_VERSION,
-        "no common TLS version",
+    "UNSUPPORTED_PROTOCOL": _NO_COMMON_VERSION,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _NO_COMMON_VERSION,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": (
+        FailureReason.TLS_ERROR,
+        "the server wants a certificate, and the ssl_context has none"
+        " (load_cert_chain)",
+    ),
+    "TLSV1_ALERT_UNKNOWN_CA": (FailureReason.TLS_ERROR, _NOT_TRUSTED),
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": (FailureReason.TLS_ERROR, _NOT_TRUSTED),
+    "SSLV3_ALERT_BAD_CERTIFICATE": (FailureReason.TLS_ERROR, _NOT_TRUSTED),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": (
+        FailureReason.TLS_EXPIRED,
+        "the server says that this side's certificate has expired",
     ),
 }
+"""What a dialler is told, by OpenSSL's name for what went wrong."""
+
+_PLAIN: Final = (
+    FailureReason.NOT_TLS,
+    "it does not speak TLS; this listener has an ssl_context, so its dialler needs one",
+)
+_BY_TLS_REASON_HERE: Final = {
+    "WRONG_VERSION_NUMBER": _PLAIN,
+    "HTTP_REQUEST": _PLAIN,
+    "HTTPS_PROXY_REQUEST": _PLAIN,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": (
+        FailureReason.TLS_UNTRUSTED,
+        "it showed no certificate, and the ssl_context demands one",
+    ),
+    "UNSUPPORTED_PROTOCOL": _NO_COMMON_VERSION,
+    "UNEXPECTED_EOF_WHILE_READING": (
+        FailureReason.TLS_ERROR,
+        "it left during TLS: it may not trust this server's certificate",
+    ),
+    "TLSV1_ALERT_UNKNOWN_CA": (
+        FailureReason.TLS_ERROR,
+        "it does not trust this server's certificate",
+    ),
+}
+"""What an acceptor logs, by OpenSSL's name for what went wrong."""
 
 
-def explain_failure(error: Exception, where: str) -> ConnectionFailedError:
-    """Make the error that says why `where` could not be reached."""
-    reason, text = _explain(_root(error))
+def explain_failure(
+    error: Exception, where: str, *, has_tls: bool = False
+) -> ConnectionFailedError:
+    """Make the error that says why `where` could not be reached.
+
+    With TLS 1.3 our handshake is done before the server has looked at our certificate:
+    what it thinks of it comes, if `has_tls`, only as the end of the stream.
+    """
+    root = _root(error)
+    reason, text = _explain(root)
+    if has_tls and isinstance(root, ssl.SSLEOFError):
+        text = _CLOSED_AFTER_TLS
     hint = _HINTS.get(reason, "")
-    return ConnectionFailedError(f"cannot connect to {where}: {text}{hint}", reason)
+    tried = _attempts(error)
+    return ConnectionFailedError(
+        f"cannot connect to {where}: {text}{hint}{tried}", reason
+    )
+
+
+def _attempts(error: BaseException) -> str:
+    """List what was tried, where a name has several addresses."""
+    cause = error.__cause__
+    if not isinstance(cause, BaseExceptionGroup) or len(cause.exceptions) < 2:
+        return ""
+    return "; tried: " + ", ".join(str(each) for each in cause.exceptions)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -81,14 +140,7 @@ def _explain(error: BaseException) -> tuple[FailureReason, str]:
         case socket.gaierror():
             return FailureReason.DNS_ERROR, f"the name look-up failed: {error.strerror}"
         case ssl.SSLCertVerificationError():
-            return _BY_VERIFY_CODE.get(
-                error.verify_code,
-                (
-                    FailureReason.TLS_UNTRUSTED,
-                    f"TLS failed: {error.verify_message} (pass an ssl_context that"
-                    " trusts the server's certificate)",
-                ),
-            )
+            return _explain_certificate(error)
         case ssl.SSLError():
             return _BY_TLS_REASON.get(
                 error.reason, (FailureReason.TLS_ERROR, f"TLS failed: {error}")
@@ -103,3 +155,38 @@ def _explain(error: BaseException) -> tuple[FailureReason, str]:
         FailureReason.CLOSED_DURING_HANDSHAKE,
         f"the connection broke during the handshake: {error}",
     )
+
+
+def _explain_certificate(
+    error: ssl.SSLCertVerificationError,
+) -> tuple[FailureReason, str]:
+    code, told = error.verify_code, error.verify_message
+    if code in _EXPIRED:
+        text = f"TLS failed: the server's certificate {_EXPIRED[code]}"
+        return FailureReason.TLS_EXPIRED, f"{text} (is this machine's clock right?)"
+    if code in _OTHER_NAME:
+        text = f"TLS failed: the server's certificate is for {_OTHER_NAME[code]}"
+        return FailureReason.TLS_HOSTNAME, f"{text}: {told}"
+    return FailureReason.TLS_UNTRUSTED, (
+        "TLS failed: the server's certificate is not signed by a CA that this side"
+        f" trusts ({told}); pass an ssl_context that does (load_verify_locations)"
+    )
+
+
+def explain_left(error: Exception) -> tuple[FailureReason, str]:
+    """Say why somebody who was accepted came no further than TLS, or half of HELLO."""
+    match _root(error):
+        case EOFError() as end:
+            text = "left before it said hello"
+            text = f"{text}, after {end}" if str(end) else text
+            return FailureReason.CLOSED_DURING_HANDSHAKE, text
+        case ssl.SSLCertVerificationError() as wrong:
+            text = f"refused: its certificate is not trusted ({wrong.verify_message})"
+            return FailureReason.TLS_UNTRUSTED, text
+        case ssl.SSLError() as wrong:
+            cause, text = _BY_TLS_REASON_HERE.get(
+                wrong.reason, (FailureReason.TLS_ERROR, f"TLS failed: {wrong}")
+            )
+            return cause, f"refused: {text}"
+        case other:
+            return FailureReason.CLOSED_DURING_HANDSHAKE, f"left: {other}"

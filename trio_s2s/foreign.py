@@ -23,7 +23,8 @@ _FOREIGN = (
 def guess_protocol(first: bytes) -> str:
     """Say what the first bytes of a connection look like, if it is no S2S."""
     for start, text in _FOREIGN:
-        if first.startswith(start):
+        # It may have come in pieces, of which only the first few bytes are here.
+        if first and start.startswith(first[: len(start)]):
             return text
     return f"bytes that begin with {first.hex(' ')}"
 

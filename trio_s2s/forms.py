@@ -53,26 +53,31 @@ def _request_id(value: Any) -> bool:
 
 
 def _table(value: Any) -> bool:
-    return type(value) is dict and _check_values(value, 0)
+    if type(value) is not dict:
+        return False
+    _check_values(value, MAX_DEPTH)
+    return True
 
 
-def _check_values(value: Any, depth: int) -> bool:
-    if depth > MAX_DEPTH:
-        raise RemoteProtocolError(
-            f"parameters are nested more than {MAX_DEPTH} deep", CloseCode.DECODE
-        )
-    if type(value) is dict:
-        for key in value:
-            if not isinstance(key, (int, str)):
+def _check_values(box: Any, depth: int) -> None:
+    # A frame may hold 500,000 lists and maps: every step in here counts.
+    if type(box) is dict:
+        for key in box:
+            if type(key) is not int and type(key) is not str:
                 raise RemoteProtocolError(
                     f"a map has a key of type {type(key).__name__}, not int or str",
                     CloseCode.DECODE,
                 )
-        value = value.values()
-    for item in value:
-        if (item or depth >= MAX_DEPTH) and (type(item) is dict or type(item) is list):
-            _check_values(item, depth + 1)
-    return True
+        box = box.values()
+    for item in box:
+        if type(item) is list or type(item) is dict:
+            if not depth:
+                raise RemoteProtocolError(
+                    f"parameters are nested more than {MAX_DEPTH} deep",
+                    CloseCode.DECODE,
+                )
+            if item:
+                _check_values(item, depth - 1)
 
 
 def _channel(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """The handshake without I/O: hello, then welcome or reject."""
 
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 import attrs
@@ -144,7 +145,7 @@ def _frame(payload: bytes, what: str) -> bytes:
 # -- reading --
 
 
-def read_hello(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Hello:
+def read_hello(body: bytes, own: Collection[bytes], config: PeerConfig) -> Hello:
     """Read the dialler's frame.
 
     Raises ConnectionFailedError (NOT_S2S) for what is no S2S at all, which gets no
@@ -168,7 +169,7 @@ def read_hello(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Hello
             f" the dialler {low} to {high}",
         )
     try:
-        if fields.get(1) == own_instance_id:
+        if fields.get(1) in own:
             raise ConnectionRejectedError(
                 CloseCode.SELF_CONNECTION, "this server has dialled itself"
             )
@@ -179,7 +180,7 @@ def read_hello(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Hello
         raise ConnectionRejectedError(CloseCode.PROTOCOL, f"HELLO {error}") from error
 
 
-def read_answer(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Welcome:
+def read_answer(body: bytes, own: Collection[bytes], config: PeerConfig) -> Welcome:
     """Read the acceptor's frame; all but a WELCOME is a ConnectionFailedError."""
     try:
         message = _read(body, config)
@@ -197,7 +198,7 @@ def read_answer(body: bytes, own_instance_id: bytes, config: PeerConfig) -> Welc
                 FailureReason.AUTH_FAILED,
             )
         case Kind.HELLO:
-            itself = message[3].get(1) == own_instance_id
+            itself = message[3].get(1) in own
             raise ConnectionFailedError(
                 "the connection has reached its own dialler"
                 if itself

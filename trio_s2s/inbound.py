@@ -1,26 +1,56 @@
 """Listen, and run a peer for every connection that is accepted."""
 
-import errno
+import os
 import ssl
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import NoReturn
 
 import trio
 
-from trio_s2s.acceptor import Acceptor, CreatePeer
+from trio_s2s.acceptor import Acceptor
 from trio_s2s.config import PeerConfig
 from trio_s2s.errors import ListenError
+from trio_s2s.listening import accept_from, listener_name, listening_on
+from trio_s2s.node import CreatePeer, Node
 from trio_s2s.peer import InboundPeer
-from trio_s2s.runtime import open_listeners
+from trio_s2s.runtime import Listeners, current_runtime
 from trio_s2s.security import check_port, refuse_plain_text
 from trio_s2s.transport import show_address
 
-__all__ = ["serve_peers", "serve_tcp"]
-
-Listeners = Sequence[trio.abc.Listener[Any]]
+__all__ = ["serve_nodes", "serve_peers", "serve_tcp", "serve_unix"]
 
 
-async def serve_peers(
+async def serve_nodes(
+    nodes: Sequence[Node],
+    listeners: Listeners,
+    ssl_context: ssl.SSLContext | None,
+    handler_nursery: trio.Nursery | None,
+    task_status: trio.TaskStatus[Listeners],
+) -> NoReturn:
+    """Accept peers of one server, or of several, until cancelled."""
+    acceptor = Acceptor(nodes, ssl_context)
+    broken: list[ListenError] = []
+    async with trio.open_nursery() as nursery:
+
+        def end(error: ListenError) -> None:
+            broken.append(error)
+            nursery.cancel_scope.cancel(reason="a listener has broken")
+
+        for listener in listeners:
+            nursery.start_soon(
+                partial(accept_from, handler_nursery=handler_nursery),
+                listener,
+                acceptor.serve,
+                nodes[0].journal,
+                end,
+                name=f"listener {listener_name(listener)}",
+            )
+        task_status.started(listeners)
+    raise broken[0]
+
+
+async def serve_peers(  # noqa: ASYNC128  serve_nodes does it
     create_peer: CreatePeer,
     listeners: Listeners,
     *,
@@ -37,17 +67,8 @@ async def serve_peers(
         raise ValueError("serve_peers needs at least one listener")
     if isinstance(create_peer, type) and not issubclass(create_peer, InboundPeer):
         raise TypeError(f"{create_peer.__name__} is no InboundPeer: it can't accept")
-    acceptor = Acceptor(create_peer, ssl_context, config or PeerConfig())
-    async with trio.open_nursery() as nursery:
-        for listener in listeners:
-            nursery.start_soon(
-                acceptor.listen,
-                listener,
-                handler_nursery,
-                name=f"listener {_name(listener)}",
-            )
-        task_status.started(listeners)
-    raise AssertionError("a listener never returns")
+    node = Node(create_peer=create_peer, config=config or PeerConfig())
+    await serve_nodes([node], listeners, ssl_context, handler_nursery, task_status)
 
 
 async def serve_tcp(  # noqa: ASYNC128  serve_peers does it
@@ -87,12 +108,10 @@ async def serve_tcp(  # noqa: ASYNC128  serve_peers does it
     """
     check_port(port, lowest=0)
     refuse_plain_text("listening on", host, ssl_context, insecure)
-    try:
-        listeners = await open_listeners(port, host, backlog)
-    except OSError as error:
-        raise ListenError(
-            f"cannot listen on {show_address((host, port))}: {_why(error)}"
-        ) from error
+    listeners = await listening_on(
+        show_address((host, port)),
+        current_runtime.get().open_tcp_listeners(port, host, backlog),
+    )
     await serve_peers(
         create_peer,
         listeners,
@@ -103,18 +122,32 @@ async def serve_tcp(  # noqa: ASYNC128  serve_peers does it
     )
 
 
-def _name(listener: trio.abc.Listener[Any]) -> str:
-    if isinstance(listener, trio.SocketListener):
-        return show_address(listener.socket.getsockname())
-    return type(listener).__name__
+async def serve_unix(  # noqa: ASYNC128  serve_peers does it
+    create_peer: CreatePeer,
+    path: str | os.PathLike[str],
+    *,
+    backlog: int | None = None,
+    config: PeerConfig | None = None,
+    handler_nursery: trio.Nursery | None = None,
+    task_status: trio.TaskStatus[Listeners] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Accept peers on a Unix socket until cancelled.
 
+    The same as `serve_tcp` otherwise. Who may connect is for the rights of the folder
+    to say. The socket's file is removed at the end; that of a server that has died is
+    taken over. It never leaves this machine, so there is no TLS.
 
-def _why(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "the port is in use by another program"
-        case errno.EACCES:
-            return "permission denied; ports below 1024 need special rights"
-        case errno.EADDRNOTAVAIL:
-            return "this machine does not have the address"
-    return error.strerror or str(error)
+    Raises:
+        ListenError: The path can't be listened on.
+    """
+    where = os.fspath(path)
+    listeners = await listening_on(
+        where, current_runtime.get().open_unix_listeners(where, backlog)
+    )
+    await serve_peers(
+        create_peer,
+        listeners,
+        config=config,
+        handler_nursery=handler_nursery,
+        task_status=task_status,
+    )

@@ -3,23 +3,20 @@
 from collections.abc import Callable
 from functools import partial
 
+import attrs
 import trio
 
 from trio_s2s.bounded import run_last_hook, where_waiting
 from trio_s2s.codes import CloseCode, DisconnectReason, Outcome
-from trio_s2s.config import PeerConfig
 from trio_s2s.connection import Connection
 from trio_s2s.dispatch import Dispatcher
+from trio_s2s.ending import Ending
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.handshake import Identity, Terms
 from trio_s2s.heartbeat import Heartbeat
-from trio_s2s.peer import (
-    InboundPeer,
-    OutboundPeer,
-    Peer,
-    describe,
-    log,
-)
+from trio_s2s.journal import log
+from trio_s2s.node import Node
+from trio_s2s.peer import Peer, describe
 from trio_s2s.protocol import Protocol
 from trio_s2s.session import Session
 from trio_s2s.tasks import Tasks, in_acceptor_hook, inside_peers, reported
@@ -49,11 +46,21 @@ class Life:
     tasks are logged, or, for an `open_*` block, raised when all is over.
     """
 
-    def __init__(self, peer: Peer, connection: Connection, *, raises: bool) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        connection: Connection,
+        node: Node,
+        *,
+        is_dialled: bool,
+        raises: bool,
+    ) -> None:
         self._peer = peer
         self._connection = connection
+        self._node = node
         self._config = connection.config
-        self._ending = connection.ending
+        self._is_dialled = is_dialled
+        self.ending: Ending = connection.ending
         self.explains: Callable[[BaseException], bool] = connection.ending.explains
         """Whether an exception only says that this connection has ended."""
         self._raises = raises
@@ -69,11 +76,13 @@ class Life:
         decoder: FrameDecoder,
         identity: Identity,
         terms: Terms,
-        config: PeerConfig,
+        node: Node,
         *,
-        raises: bool,
+        is_dialled: bool,
+        raises: bool = False,
     ) -> "Life":
         """Make a life of what a handshake has found out."""
+        config = node.config
         decoder.max_frame = config.max_frame
         peer.server_id = identity.server_id
         peer.local_address, peer.remote_address = addresses_of(stream)
@@ -86,7 +95,7 @@ class Life:
             ),
             config,
         )
-        return cls(peer, connection, raises=raises)
+        return cls(peer, connection, node, is_dialled=is_dialled, raises=raises)
 
     def leave(self) -> None:
         """Begin the end that leaving an `open_*` block means."""
@@ -107,20 +116,22 @@ class Life:
             inside_peers.set((self._peer,))
             self._peer._session = session
             self._connection.start(io, dispatcher)
-            if isinstance(self._peer, OutboundPeer):
+            self._node.began(self._peer, dialled=self._is_dialled)
+            if self._is_dialled:
                 # The acceptor knows by it that its WELCOME has arrived.
                 self._connection.ping()
             try:
                 tasks.start_soon(
                     self._connect, dispatcher, task_status, name="on_connected"
                 )
-                await self._ending.has_begun.wait()
+                await self.ending.has_begun.wait()
                 await self._drain(dispatcher)
             finally:
                 try:
                     with trio.move_on_after(self._leave_timeout, shield=True):
-                        await self._end(io, tasks, dispatcher)
+                        await self._end(io, session, dispatcher)
                 finally:
+                    self._node.ended(self._peer)
                     session.finished.set()
         self._raise_errors()
 
@@ -136,7 +147,7 @@ class Life:
     ) -> None:
         limit = self._config.connected_timeout
         place = ""
-        if isinstance(self._peer, InboundPeer):
+        if not self._is_dialled:
             in_acceptor_hook.set(self._peer)
         failed = partial(self._task_failed, name="on_connected")
         try:
@@ -153,8 +164,9 @@ class Life:
             text = f"on_connected took more than {limit:g} s (connected_timeout)"
             self._fail(f"{text}, waiting at {place}")
             return
-        if self._ending.reason is None:
+        if self.ending.reason is None:
             self._was_started = True
+            self._node.peers.add(self._peer)
             task_status.started()
         if not self._connection.is_lost:
             # What a short visit left is handled, though its end has begun.
@@ -169,7 +181,7 @@ class Life:
 
     def _task_failed(self, error: Exception, name: str) -> None:
         """Disconnect because a hook or a task raised, unless it only tells the end."""
-        if self._ending.explains(error):
+        if self.ending.explains(error):
             log.debug("%s: %s: %s", describe(self._peer), name, error)
             return
         if self._raises:
@@ -185,41 +197,39 @@ class Life:
     # -- disconnected --
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
-        with trio.move_on_after(self._config.drain_timeout):
+        with trio.move_on_after(self._connection.drain_timeout):
             await self._connection.drain(
                 lambda: self._is_connecting or dispatcher.has_work,
                 lambda: dispatcher.has_answers,
             )
 
     async def _end(
-        self, io: trio.Nursery, tasks: Tasks, dispatcher: Dispatcher
+        self, io: trio.Nursery, session: Session, dispatcher: Dispatcher
     ) -> None:
         limit = self._config.hook_timeout
-        if self._ending.reason is None:
-            self._connection.fail(
-                DisconnectReason.LOCAL_CLOSE,
-                "the task that owns the peer was cancelled",
-                CloseCode.CLOSED,
-            )
+        if self.ending.reason is None:
+            self._connection.fail(*attrs.astuple(self._node.farewell))
         self._connection.calls.end_all()
         with trio.move_on_after(ANSWERS):
             await self._connection.settle(lambda: dispatcher.has_answers)
         dispatcher.close()
+        session.running_at_end = len(self._connection.protocol.running)
         with trio.move_on_after(limit) as scope:
-            await tasks.cancel("the peer is disconnected")
+            await session.tasks.cancel("the peer is disconnected")
         if scope.cancelled_caught:
             log.warning(
                 "%s: %d tasks have not ended %g s after their cancellation:\n%s",
                 describe(self._peer),
-                tasks.running,
+                session.tasks.running,
                 limit,
                 task_tree(trio.lowlevel.current_task()),
             )
         self._connection.finish()
         io.start_soon(self._connection.close, name="farewell")
+        self._node.peers.remove(self._peer)
         await run_last_hook(
             self._on_disconnected,
-            self._peer,
+            describe(self._peer),
             "on_disconnected",
             limit,
             self._errors.append if self._raises else None,
@@ -227,13 +237,13 @@ class Life:
         await self._connection.closed.wait()
 
     async def _on_disconnected(self) -> None:
-        assert self._ending.reason is not None
-        await self._peer.on_disconnected(self._ending.reason, self._ending.detail)
+        assert self.ending.reason is not None
+        await self._peer.on_disconnected(self.ending.reason, self.ending.detail)
 
     def _raise_errors(self) -> None:
         match self._errors:
             case [] if self._raises and not self._was_started:
-                raise self._ending.error(Outcome.NEVER_SENT, "on_connected")
+                raise self.ending.error(Outcome.NEVER_SENT, "on_connected")
             case []:
                 return
             case [error]:

@@ -1,5 +1,6 @@
 """Connect, and run a peer for a `with` block."""
 
+import os
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,15 +11,14 @@ import trio
 
 from trio_s2s.bounded import run_last_hook
 from trio_s2s.config import PeerConfig
-from trio_s2s.dialler import Dialler
+from trio_s2s.dialler import Dialler, dial_tcp
 from trio_s2s.errors import ConnectionFailedError
-from trio_s2s.peer import OutboundPeer
-from trio_s2s.runtime import open_stream
-from trio_s2s.security import check_port, refuse_plain_text
+from trio_s2s.node import Node
+from trio_s2s.peer import OutboundPeer, describe
 from trio_s2s.service import service_nursery
-from trio_s2s.transport import addresses_of, closing, show_address
+from trio_s2s.transport import addresses_of, closing
 
-__all__ = ["open_peer", "open_tcp_peer"]
+__all__ = ["open_peer", "open_tcp_peer", "open_unix_peer"]
 
 P = TypeVar("P", bound=OutboundPeer)
 
@@ -32,8 +32,8 @@ async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerato
         life = await dialler.connect(peer)
     except ConnectionFailedError as failed:
         hook = partial(peer.on_failed, failed)
-        limit = dialler.config.hook_timeout
-        await run_last_hook(hook, peer, "on_failed", limit)  # noqa: ASYNC120  shielded
+        limit = dialler.node.config.hook_timeout
+        await run_last_hook(hook, describe(peer), "on_failed", limit)  # noqa: ASYNC120  shielded
         raise
     async with service_nursery(life.leave, life.explains) as nursery:
         await nursery.start(life.run)
@@ -91,12 +91,13 @@ def open_peer(
         return stream
 
     dialler = Dialler(
-        where=addresses_of(stream)[1] or "the other end of the stream",
+        node=Node(config=config or PeerConfig()),
+        address=addresses_of(stream)[1] or "the other end of the stream",
         dial=dial,
         application_name=application_name,
         init_object=init_object,
         server_id=server_id,
-        config=config or PeerConfig(),
+        raises=True,
     )
     return _open_on(stream, peer, dialler)
 
@@ -169,21 +170,66 @@ def open_tcp_peer(
     Cancellation: while it connects, no hook runs. Within the block the other side is
     told goodbye without waiting for what is under way; `on_disconnected` runs.
     """
-    check_port(port, lowest=1)
-    refuse_plain_text("dialling", host, ssl_context, insecure)
+    return _open(
+        peer,
+        dial_tcp(
+            Node(config=config or PeerConfig()),
+            host,
+            port,
+            application_name=application_name,
+            init_object=init_object,
+            server_id=server_id,
+            ssl_context=ssl_context,
+            insecure=insecure,
+            raises=True,
+        ),
+    )
 
-    async def dial() -> trio.abc.Stream:
-        stream = await open_stream(host, port)
-        if ssl_context is None:
-            return stream
-        return trio.SSLStream(stream, ssl_context, server_hostname=host)
 
+@overload
+def open_unix_peer(
+    path: str | os.PathLike[str],
+    peer: Callable[[], P],
+    *,
+    application_name: str = "",
+    init_object: Any = None,
+    server_id: str | None = None,
+    config: PeerConfig | None = None,
+) -> AbstractAsyncContextManager[P]: ...
+
+
+@overload
+def open_unix_peer(
+    path: str | os.PathLike[str],
+    *,
+    application_name: str = "",
+    init_object: Any = None,
+    server_id: str | None = None,
+    config: PeerConfig | None = None,
+) -> AbstractAsyncContextManager[OutboundPeer]: ...
+
+
+def open_unix_peer(
+    path: str | os.PathLike[str],
+    peer: Callable[[], Any] = OutboundPeer,
+    *,
+    application_name: str = "",
+    init_object: Any = None,
+    server_id: str | None = None,
+    config: PeerConfig | None = None,
+) -> AbstractAsyncContextManager[Any]:
+    """Connect to a Unix socket and run a peer for a `with` block.
+
+    The same as `open_tcp_peer` otherwise; it never leaves this machine.
+    """
+    node = Node(config=config or PeerConfig())
     dialler = Dialler(
-        where=show_address((host, port)),
-        dial=dial,
+        node=node,
+        address=os.fspath(path),
+        dial=partial(node.runtime.open_unix_stream, os.fspath(path)),
         application_name=application_name,
         init_object=init_object,
         server_id=server_id,
-        config=config or PeerConfig(),
+        raises=True,
     )
     return _open(peer, dialler)

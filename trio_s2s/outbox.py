@@ -76,6 +76,12 @@ class Outbox:
                 self._release(entry)
         self._control.clear()
 
+    def count(self, kind: int) -> int:
+        """Count the messages of a kind that wait."""
+        # Every message begins with one byte for its length, then its kind.
+        waiting = (entry.payload for entry in self._entries)
+        return sum(payload is not None and payload[1] == kind for payload in waiting)
+
     def take_frame(
         self, max_frame: int, first: Iterable[bytes] = ()
     ) -> tuple[bytes, list[Callable[[], None]]]:

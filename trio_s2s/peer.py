@@ -1,6 +1,5 @@
 """What applications subclass: hooks, handlers, and the calls to the other side."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, overload
 
@@ -26,12 +25,10 @@ from trio_s2s.session import Session
 from trio_s2s.statistics import PeerStatistics
 from trio_s2s.tasks import in_acceptor_hook, inside_peers, reported
 
-__all__ = ["InboundPeer", "OutboundPeer", "Peer", "describe", "log"]
+__all__ = ["InboundPeer", "OutboundPeer", "Peer", "describe"]
 
 R = TypeVar("R")
 Args = TypeVarTuple("Args")
-
-log: logging.Logger = logging.getLogger("trio_s2s")
 
 _PLAIN = SendParameters()
 
@@ -181,7 +178,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
         If it raises, the peer is disconnected with INTERNAL_ERROR.
         """
-        session = self._usable("start_soon", _PLAIN)
+        session = self._usable("start_soon")
         name = getattr(function, "__qualname__", repr(function))
 
         async def run() -> None:
@@ -232,11 +229,11 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         """Count what has happened on this connection."""
         if self._session is None:
             raise LocalProtocolError(f"{self!r} has no statistics yet")
-        return self._session.connection.statistics()
+        return self._session.statistics()
 
     # -- within --
 
-    def _usable(self, what: str, send_parameters: SendParameters) -> Session:
+    def _usable(self, what: str, send_parameters: SendParameters = _PLAIN) -> Session:
         session = self._session
         if session is None:
             raise LocalProtocolError(f"{what}: {self!r} is not connected yet")
@@ -251,7 +248,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
     async def _ask(self, code: int, parameters: Parameters, name: str) -> Message:
         what = f"{name} (operation {code})"
-        session = self._usable(what, _PLAIN)
+        session = self._usable(what)
         if in_acceptor_hook.get() is self:
             raise LocalProtocolError(
                 f"{what}: an acceptor's on_connected can't send requests to its own"

@@ -63,6 +63,8 @@ class Protocol:
         """Messages that made no sense but do no harm."""
         self.late_responses: int = 0
         """Answers to requests whose callers had gone."""
+        self.refused: int = 0
+        """Requests of the other side that came after our goodbye, and did not run."""
         self._last_id = 0
         self._their_last_id = 0
         self._abandoned: set[int] = set()
@@ -211,6 +213,7 @@ class Protocol:
             )
         if self.sent is not Phase.OPEN:
             # Our GOODBYE crossed it, and its sender ends it as refused.
+            self.refused += 1
             return False
         if not self._requests_in.fits(weigh(size)):
             raise RemoteProtocolError(

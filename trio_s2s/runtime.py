@@ -1,11 +1,18 @@
-"""The one place for random bytes, clock, dialling and listening."""
+"""The one place for random bytes, clock, name look-up, dialling and listening."""
 
+import random
 import secrets
 from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
 
 import trio
 
-__all__ = ["new_instance_id", "now", "open_listeners", "open_stream"]
+from trio_s2s.unix import open_unix_listener
+
+__all__ = ["Listeners", "Runtime", "current_runtime", "now"]
+
+Listeners = Sequence[trio.abc.Listener[Any]]
 
 
 def now() -> float:
@@ -13,18 +20,35 @@ def now() -> float:
     return trio.current_time()
 
 
-def new_instance_id() -> bytes:
-    """Make the 16 bytes that tell one start of a server from the next."""
-    return secrets.token_bytes(16)
+class Runtime:
+    """What a server takes from the world; a test may put its own in its place."""
+
+    def new_instance_id(self) -> bytes:
+        """Make the 16 bytes that tell one start of a server from the next."""
+        return secrets.token_bytes(16)
+
+    def uniform(self, most: float) -> float:
+        """Draw a number between 0 and `most`."""
+        return random.uniform(0, most)
+
+    async def open_tcp_stream(self, host: str, port: int) -> trio.abc.Stream:
+        """Connect by TCP, to whichever of the host's addresses answers first."""
+        return await trio.open_tcp_stream(host, port)
+
+    async def open_tcp_listeners(
+        self, port: int, host: str, backlog: int | None
+    ) -> Sequence[trio.SocketListener]:
+        """Listen by TCP on every address of the host."""
+        return await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+
+    async def open_unix_stream(self, path: str) -> trio.abc.Stream:
+        """Connect to a path."""
+        return await trio.open_unix_socket(path)
+
+    async def open_unix_listeners(self, path: str, backlog: int | None) -> Listeners:
+        """Listen on a path."""
+        return [await open_unix_listener(path, backlog)]
 
 
-async def open_stream(host: str, port: int) -> trio.abc.Stream:
-    """Connect by TCP, to whichever of the host's addresses answers first."""
-    return await trio.open_tcp_stream(host, port)
-
-
-async def open_listeners(
-    port: int, host: str, backlog: int | None
-) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
-    """Listen by TCP on every address of the host."""
-    return await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+current_runtime: ContextVar[Runtime] = ContextVar("runtime", default=Runtime())  # noqa: B039  it has no state
+"""What a server that begins here runs on."""

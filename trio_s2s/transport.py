@@ -79,16 +79,15 @@ def addresses_of(stream: trio.abc.Stream) -> tuple[str, str]:
     """Give the local and the remote address of a stream, empty where it has none."""
     while isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
+    # Not only a `trio.SocketStream` has one: a network in memory has addresses too.
+    socket = getattr(stream, "socket", None)
+    if socket is None:
         return "", ""
-    return show_address(stream.socket.getsockname()), _remote_address(stream)
-
-
-def _remote_address(stream: trio.SocketStream) -> str:
     try:
-        return show_address(stream.socket.getpeername())
+        remote = show_address(socket.getpeername())
     except OSError:  # It has gone already.
-        return ""
+        remote = ""
+    return show_address(socket.getsockname()), remote
 
 
 def show_address(address: object) -> str:

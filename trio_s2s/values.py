@@ -50,7 +50,8 @@ class Mismatch(Exception):
 def wrong(expected: str, value: object) -> Mismatch:
     """Say what a value should be and what it is: expected `str`, got `int 5`."""
     try:
-        text = repr(value)
+        # The repr of a hostile list could take long.
+        text = f"of {len(value):,}" if isinstance(value, (list, dict)) else repr(value)
     except Exception:  # Python refuses to print an int of more than 4300 digits.
         text = "(no repr)"
     text = text if len(text) <= 40 else f"{text[:37]}..."
@@ -114,8 +115,7 @@ def _datetime(value: Any) -> datetime:
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise wrong("an aware datetime", value)
     # The packer takes the very class only, not that of pandas or freezegun.
-    exact = type(value) is datetime
-    return value if exact else datetime.combine(value, value.timetz())
+    return value if type(value) is datetime else datetime.combine(value, value.timetz())
 
 
 def _encode_uuid(value: Any) -> bytes:

@@ -1,0 +1,316 @@
+"""What is promised of events, broadcasts, links and servers."""
+
+import contextlib
+import logging
+import random
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from tests.peers import Acceptor, Dialler, MemoryListener, Note, Wait, linked
+from trio_s2s import (
+    Application,
+    InboundPeer,
+    InitRequest,
+    Link,
+    Outcome,
+    PeerConfig,
+    PeerDisconnectedError,
+    SendParameters,
+    handles,
+    open_application,
+)
+from trio_s2s.codes import DisconnectReason
+from trio_s2s.runtime import Runtime, current_runtime
+
+Clock = trio.testing.MockClock
+settled = trio.testing.wait_all_tasks_blocked
+
+
+@attrs.frozen
+class Address:
+    """What a stream in memory has for a socket."""
+
+    port: int
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    def getpeername(self) -> tuple[str, int]:
+        return "127.0.0.1", 50000
+
+
+class InMemory(Runtime):
+    """Applications find each other by port, without sockets."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[int, MemoryListener] = {}
+        self.attempts: list[float] = []
+        self._random = random.Random(1)
+
+    def uniform(self, most: float) -> float:
+        return self._random.uniform(0, most)
+
+    async def open_tcp_stream(self, host: str, port: int) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        self.attempts.append(trio.current_time())
+        if port not in self.listeners:
+            raise ConnectionRefusedError(111, "Connection refused")
+        stream = self.listeners[port].dial()
+        far: Any = self.listeners[port].accepted[-1]
+        far.socket = Address(port)
+        return stream
+
+    async def open_tcp_listeners(self, port: int, host: str, backlog: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        listener = self.listeners[port] = MemoryListener()
+        return [listener]
+
+
+class Server(Application):
+    """Accepts everybody, and keeps the peers that it has made."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("Server", **options)
+        self.made: list[Any] = []
+        self.log: list[str] = []
+
+    async def setup(self) -> None:
+        self.log.append("setup")
+        await self.listen_tcp(4520)
+
+    async def tear_down(self) -> None:
+        ended = [peer.record[-1] for peer in self.made]
+        self.log.append(f"tear_down after {ended}")
+
+    def create_peer(self, init_request: InitRequest) -> InboundPeer:
+        peer = Worker(init_request)
+        self.made.append(peer)
+        return peer
+
+
+class Worker(Acceptor):
+    """Waits when it is asked to."""
+
+    @handles(Wait)
+    async def wait(self, operation: Wait) -> None:
+        await trio.sleep(operation.seconds)
+
+
+class Caller(Dialler):
+    """Notes the events that it gets."""
+
+    @handles(Note)
+    def note(self, event: Note) -> None:
+        self.record.append(f"note {event.number}")
+
+
+@contextlib.asynccontextmanager
+async def memory() -> AsyncGenerator[InMemory]:
+    """Give the memory in which the applications of a block meet."""
+    world = InMemory()
+    token = current_runtime.set(world)
+    try:
+        yield world
+    finally:
+        current_runtime.reset(token)
+
+
+@contextlib.asynccontextmanager
+async def server_and_link() -> AsyncGenerator[tuple[Server, Link[Caller], Application]]:
+    """Give a server, a link to it that is connected, and the application of that."""
+    async with memory(), open_application(Server()) as server:
+        client = Application("Client", server_id="client")
+        async with open_application(client):
+            link = client.connect_tcp("localhost", 4520, Caller)
+            await server.peers.wait_for("client")
+            await link.connected()
+            yield server, link, client
+
+
+# -- events --
+
+
+async def test_promise_14_send_event_waits_for_the_window(
+    autojump_clock: Clock,
+) -> None:
+    small = PeerConfig(max_event_weight=100)
+    async with linked(Acceptor, server_config=small) as (peer, server):
+        server.peer.on_event = _dawdle
+        began = trio.current_time()
+        await peer.send_event(Note(0))
+        with pytest.raises(trio.WouldBlock):
+            peer.send_event_nowait(Note(1))
+        await peer.send_event(Note(2), SendParameters(unreliable=True))
+        assert peer.statistics().events_dropped == 1
+        assert trio.current_time() == began
+        await peer.send_event(Note(3))
+        assert trio.current_time() == began + 5
+
+
+async def test_promise_15_a_slow_peer_does_not_hold_up_the_others(
+    autojump_clock: Clock,
+) -> None:
+    slow = PeerConfig(max_event_weight=100)
+    async with memory(), open_application(Server()) as server:
+        links = []
+        async with contextlib.AsyncExitStack() as stack:
+            for name, config in ("quick", None), ("slow", slow):
+                client = Application("Client", server_id=name, config=config)
+                await stack.enter_async_context(open_application(client))
+                links.append(client.connect_tcp("localhost", 4520, Caller))
+                await server.peers.wait_for(name)
+            await links[1].connected()
+            far = server.made[1]._session.connection.protocol
+            far.event_queued(0, 100)  # as if it had not read what came before
+            missed = await server.broadcast(Note(1), server.peers, slow="skip")
+            assert missed == [server.made[1]]
+            await settled()
+            assert links[0].peer is not None
+            assert links[0].peer.record == ["connected", "note 1"]
+
+
+# -- links --
+
+
+async def test_promise_18_a_link_is_tried_again_after_failure_and_loss_alike(
+    autojump_clock: Clock,
+) -> None:
+    async with memory() as world, open_application(Application("Client")) as client:
+        made: list[Caller] = []
+
+        def make() -> Caller:
+            made.append(Caller())
+            return made[-1]
+
+        link = client.connect_tcp("localhost", 4520, make)
+        await trio.sleep(10)
+        assert all(peer.record == ["failed REFUSED"] for peer in made)
+        gaps = [b - a for a, b in zip(world.attempts, world.attempts[1:], strict=False)]
+        assert len(gaps) >= 3
+        assert max(gaps) <= 3
+        for _ in range(2):
+            async with open_application(Server()):
+                peer = await link.connected()
+                assert peer is made[-1]
+            assert link.peer is None
+            assert peer.record[1:] == ["disconnected SHUTDOWN"]
+            del world.listeners[4520]
+
+
+async def test_promise_18_a_link_ends_when_its_application_does(
+    autojump_clock: Clock,
+) -> None:
+    async with memory() as world:
+        async with open_application(Application("Client")) as client:
+            client.connect_tcp("localhost", 4520, Caller)
+            await trio.sleep(1)
+            began = trio.current_time()
+        assert trio.current_time() == began
+        attempts = len(world.attempts)
+        await trio.sleep(100)
+        assert len(world.attempts) == attempts
+
+
+async def test_promise_20_a_request_without_a_connection_fails_at_once(
+    autojump_clock: Clock,
+) -> None:
+    async with memory(), open_application(Application("Client")) as client:
+        link = client.connect_tcp("localhost", 4520, Caller)
+        await trio.sleep(1)
+        began = trio.current_time()
+        with pytest.raises(PeerDisconnectedError, match="connection refused") as caught:
+            await link.request(Wait(1))
+        assert caught.value.reason is DisconnectReason.NOT_CONNECTED
+        assert caught.value.outcome is Outcome.NEVER_SENT
+        assert trio.current_time() == began
+        async with open_application(Server()):
+            await link.request(Wait(1), wait_connected=True)
+            assert trio.current_time() > began
+
+
+# -- servers --
+
+
+async def test_promise_21_stopping_lets_running_requests_finish(
+    autojump_clock: Clock,
+) -> None:
+    async with server_and_link() as (server, link, _), trio.open_nursery() as nursery:
+        nursery.start_soon(link.request, Wait(2))
+        await settled()
+        began = trio.current_time()
+        report = await server.stop(grace=3)
+        assert trio.current_time() == began + 2
+        [peer] = report.peers
+        assert (peer.peer, peer.finished, peer.cancelled) == ("client", 1, 0)
+
+
+async def test_promise_21_the_other_side_knows_and_comes_back(
+    autojump_clock: Clock,
+) -> None:
+    async with server_and_link() as (server, link, _):
+        peer = await link.connected()
+        await server.stop()
+        assert peer.reason is DisconnectReason.SHUTDOWN
+        async with open_application(Server()):
+            assert await link.connected() is not peer
+
+
+async def test_version_of_an_application_is_told(autojump_clock: Clock) -> None:
+    async with (
+        memory(),
+        open_application(Server(version="7")) as server,
+        open_application(Application("Client", version="1.2")) as client,
+    ):
+        link = client.connect_tcp("localhost", 4520, Caller)
+        assert (await link.connected()).init_response.version == "7"
+        assert server.made[0].init_request.version == "1.2"
+
+
+async def test_statistics_of_an_application_add_up(autojump_clock: Clock) -> None:
+    async with server_and_link() as (server, link, client):
+        await link.request(Wait(0))
+        ours, theirs = client.statistics(), server.statistics()
+        assert ours.outbound.connected == theirs.inbound.connected == 1
+        assert ours.total.requests.succeeded == 1
+        assert ours.total.bytes_sent == theirs.total.bytes_received > 0
+        await server.stop()
+        after = client.statistics()
+        assert dict(after.ends) == {DisconnectReason.SHUTDOWN: 1}
+        assert after.total.requests.succeeded == 1
+        assert after.total.bytes_sent > ours.total.bytes_sent
+
+
+async def test_tear_down_comes_last_and_once(autojump_clock: Clock) -> None:
+    async with server_and_link() as (server, _, _):
+        pass
+    assert server.log == ["setup", "tear_down after ['disconnected SHUTDOWN']"]
+
+
+async def test_one_bad_peer_ends_alone(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with server_and_link() as (server, link, client):
+        other = client.connect_tcp("localhost", 4520, Caller)
+        good = await other.connected()
+        bad = server.made[0]
+        with caplog.at_level(logging.CRITICAL):
+            bad.start_soon(_raise)
+            await bad.ended.wait()
+        assert bad.record[-1] == "disconnected INTERNAL_ERROR"
+        assert other.peer is good
+        await other.request(Wait(0))
+        await link.connected()
+
+
+async def _dawdle(*_: object) -> None:
+    await trio.sleep(5)
+
+
+async def _raise() -> None:
+    await trio.lowlevel.checkpoint()
+    raise RuntimeError("a bug")

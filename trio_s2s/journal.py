@@ -1,0 +1,68 @@
+"""The package's logger, and a guard against repeating itself."""
+
+import logging
+from typing import Final
+
+import attrs
+
+from trio_s2s.runtime import now
+
+__all__ = ["Journal", "log"]
+
+log: logging.Logger = logging.getLogger("trio_s2s")
+
+SILENCE: Final = 10.0
+"""Seconds between two lines of the same kind about the same host."""
+MOST_HOSTS: Final = 1000
+"""Hosts that are told apart; those beyond share a line, so that memory is bounded."""
+
+
+@attrs.define
+class _Told:
+    at: float
+    untold: int = 0
+
+
+class Journal:
+    """Tells what others do wrong, once in 10 s per kind and host, and how often.
+
+    A bad peer must not fill the disk.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], _Told] = {}
+
+    def tell(
+        self,
+        level: int,
+        kind: str,
+        host: str,
+        text: str,
+        error: BaseException | None = None,
+    ) -> None:
+        """Log a line, unless one of this kind about this host was logged just now."""
+        if not log.isEnabledFor(level):
+            return
+        told = self._find(kind, host)
+        if told is not None and now() < told.at + SILENCE:
+            told.untold += 1
+            return
+        untold = 0 if told is None else told.untold
+        if untold:
+            text = f"{text} (and {untold} more like it since the last such line)"
+        self._told[kind, self._name(kind, host)] = _Told(now())
+        log.log(level, "%s", text, exc_info=error)
+
+    def _find(self, kind: str, host: str) -> _Told | None:
+        return self._told.get((kind, self._name(kind, host)))
+
+    def _name(self, kind: str, host: str) -> str:
+        if (kind, host) in self._told:
+            return host
+        if len(self._told) >= MOST_HOSTS:
+            self._forget()
+        return host if len(self._told) < MOST_HOSTS else ""
+
+    def _forget(self) -> None:
+        old = now() - SILENCE
+        self._told = {key: told for key, told in self._told.items() if told.at > old}

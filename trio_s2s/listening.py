@@ -1,0 +1,90 @@
+"""Accepts connections from a listener, whatever happens to the system's resources."""
+
+import errno
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import trio
+
+from trio_s2s.errors import ListenError
+from trio_s2s.journal import Journal
+from trio_s2s.transport import closing, show_address
+from trio_s2s.unix import UnixListener
+
+__all__ = ["accept_from", "listener_name", "listening_on"]
+
+L = TypeVar("L")
+
+_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+PAUSE: Final = 0.1
+"""Seconds between two attempts to accept while there is no room."""
+
+
+async def accept_from(
+    listener: trio.abc.Listener[Any],
+    serve: Callable[[trio.abc.Stream], Awaitable[object]],
+    journal: Journal,
+    broken: Callable[[ListenError], None],
+    *,
+    handler_nursery: trio.Nursery | None = None,
+    accepting: trio.CancelScope | None = None,
+) -> None:
+    """Accept connections until cancelled; each is a task of the nursery.
+
+    Cancelling `accepting` closes the listener, and lets those live that it accepted. If
+    it breaks, or somebody closes it, they end with it, and `broken` is told.
+    """
+    async with trio.open_nursery() as own:
+        nursery = handler_nursery or own
+        async with closing(listener):
+            with accepting or trio.CancelScope():
+                try:
+                    while True:
+                        stream = await _accept(listener, journal)
+                        nursery.start_soon(serve, stream, name="inbound peer")
+                except ListenError as error:
+                    own.cancel_scope.cancel(reason="its listener is closed")
+                    broken(error)
+
+
+async def _accept(listener: trio.abc.Listener[Any], journal: Journal) -> Any:
+    name = listener_name(listener)
+    while True:
+        try:
+            return await listener.accept()
+        except trio.ClosedResourceError as error:
+            raise ListenError(f"the listener on {name} was closed") from error
+        except OSError as error:
+            text = f"no connection can be accepted on {name}: {error}"
+            if error.errno not in _NO_ROOM:
+                raise ListenError(text) from error
+            journal.tell(logging.ERROR, "accept", name, text)
+            await trio.sleep(PAUSE)
+
+
+def listener_name(listener: trio.abc.Listener[Any]) -> str:
+    """Say where a listener listens, for people."""
+    if isinstance(listener, (trio.SocketListener, UnixListener)):
+        return show_address(listener.socket.getsockname())
+    return type(listener).__name__
+
+
+async def listening_on(where: str, listeners: Awaitable[L]) -> L:
+    """Wait for listeners to be opened; what fails is a ListenError in words."""
+    try:
+        return await listeners
+    except (OSError, UnicodeError) as error:
+        text = _why(error) if isinstance(error, OSError) else str(error)
+        raise ListenError(f"cannot listen on {where}: {text}") from error
+
+
+def _why(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "it is in use by another program"
+        case errno.EACCES:
+            return "permission denied; ports below 1024 need special rights"
+        case errno.EADDRNOTAVAIL:
+            return "this machine does not have the address"
+    return error.strerror or str(error)

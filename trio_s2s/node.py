@@ -1,0 +1,167 @@
+"""One server as its connections see it: who it is, its limits, who is here."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from types import MappingProxyType
+from typing import Final
+
+import attrs
+import trio
+
+from trio_s2s.codes import CloseCode, DisconnectReason, FailureReason
+from trio_s2s.config import PeerConfig
+from trio_s2s.handshake import Identity
+from trio_s2s.journal import Journal
+from trio_s2s.messages import InitRequest
+from trio_s2s.peer import InboundPeer, Peer
+from trio_s2s.registry import Peers
+from trio_s2s.runtime import Runtime, current_runtime
+from trio_s2s.statistics import (
+    ApplicationStatistics,
+    ConnectionCounts,
+    PeerReport,
+    PeerStatistics,
+    sum_up,
+)
+
+__all__ = ["CreatePeer", "Farewell", "Node"]
+
+CreatePeer = Callable[[InitRequest], InboundPeer]
+
+
+@attrs.frozen
+class Farewell:
+    """With what a connection ends when the task that owns it is cancelled."""
+
+    reason: DisconnectReason
+    detail: str
+    code: CloseCode
+
+
+CANCELLED: Final = Farewell(
+    DisconnectReason.LOCAL_CLOSE,
+    "the task that owns the peer was cancelled",
+    CloseCode.CLOSED,
+)
+
+
+def _accepts_nobody(init_request: InitRequest) -> InboundPeer:
+    raise AssertionError("this side only dials")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Node:
+    """What all connections of one server share: an application, or a lone `serve_*`."""
+
+    name: str = ""
+    """The application's; empty: any name that a dialler wants will do."""
+    create_peer: CreatePeer = _accepts_nobody
+    config: PeerConfig
+    server_id: str = ""
+    version: str = ""
+    farewell: Farewell = CANCELLED
+    runtime: Runtime = attrs.field(factory=current_runtime.get)
+    peers: Peers = attrs.field(factory=Peers)
+    journal: Journal = attrs.field(factory=Journal)
+    identity: Identity = attrs.field(init=False)
+    living: dict[Peer, bool] = attrs.field(factory=dict, init=False)
+    """The peers that are welcomed and not over; True for those that we dialled."""
+    handshaking: dict[bool, int] = attrs.field(init=False)
+    grace: float | None = attrs.field(default=None, init=False)
+    """Seconds that connections have to finish; None: the server is not stopping."""
+    reports: list[PeerReport] = attrs.field(factory=list, init=False)
+    """What became of the peers that ended since the server was stopped."""
+    _rejections: Counter[FailureReason] = attrs.field(factory=Counter, init=False)
+    _failures: Counter[FailureReason] = attrs.field(factory=Counter, init=False)
+    _ends: Counter[DisconnectReason] = attrs.field(factory=Counter, init=False)
+    _total: PeerStatistics = attrs.field(factory=lambda: sum_up([]), init=False)
+    _moved: trio.lowlevel.ParkingLot = attrs.field(
+        factory=trio.lowlevel.ParkingLot, init=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        new = self.runtime.new_instance_id()
+        self.identity = Identity(new, self.server_id, self.version)
+        self.handshaking = {False: 0, True: 0}
+
+    # -- the life of a connection --
+
+    def rejected(self, cause: FailureReason) -> None:
+        """Count a connection that was turned away."""
+        self._rejections[cause] += 1
+
+    def failed(self, cause: FailureReason) -> None:
+        """Count an attempt to connect that failed."""
+        self._failures[cause] += 1
+
+    def began(self, peer: Peer, *, dialled: bool) -> None:
+        """Take note of a peer that was welcomed."""
+        self.living[peer] = dialled
+        if self.grace is not None:
+            self._say_goodbye(peer, self.grace)
+
+    def ended(self, peer: Peer) -> None:
+        """Take note of a peer that is over, after its `on_disconnected`."""
+        del self.living[peer]
+        assert peer._session is not None
+        reason = peer._session.connection.ending.reason
+        assert reason is not None
+        self._ends[reason] += 1
+        closed = attrs.evolve(peer.statistics(), round_trip_time=None, bytes_waiting=0)
+        self._total = sum_up([self._total, closed])
+        if self.grace is not None:
+            name = peer.server_id or peer.remote_address
+            self.reports.append(peer._session.report(name))
+        self._moved.unpark_all()
+
+    # -- the end of all --
+
+    def stop(self, grace: float) -> None:
+        """Say goodbye to all, who may finish; there will be no others."""
+        if self.grace is not None:
+            return
+        self.grace = grace
+        self.peers.close()
+        for peer in list(self.living):
+            self._say_goodbye(peer, grace)
+
+    async def all_ended(self) -> None:
+        """Wait until the last connection is over."""
+        while self.living:
+            await self._moved.park()
+
+    def _say_goodbye(self, peer: Peer, grace: float) -> None:
+        session = peer._session
+        assert session is not None
+        connection = session.connection
+        session.running_at_stop = len(connection.protocol.running)
+        connection.drain_timeout = grace
+        farewell = self.farewell
+        connection.say_goodbye(farewell.reason, farewell.detail, farewell.code)
+
+    # -- counting --
+
+    def statistics(self) -> ApplicationStatistics:
+        """Count what has happened so far."""
+        parts = [self._total, *(peer.statistics() for peer in self.living)]
+        return ApplicationStatistics(
+            inbound=self._count(self.handshaking[False], dialled=False),
+            outbound=self._count(self.handshaking[True], dialled=True),
+            rejections=MappingProxyType(dict(self._rejections)),
+            failures=MappingProxyType(dict(self._failures)),
+            ends=MappingProxyType(dict(self._ends)),
+            total=sum_up(parts),
+        )
+
+    def _count(self, handshaking: int, *, dialled: bool) -> ConnectionCounts:
+        states = Counter(map(self._state, self._of_side(dialled)))
+        return ConnectionCounts(handshaking=handshaking, **states)
+
+    def _of_side(self, dialled: bool) -> Iterable[Peer]:
+        return (peer for peer, side in self.living.items() if side is dialled)
+
+    def _state(self, peer: Peer) -> str:
+        assert peer._session is not None
+        if peer._session.connection.ending.reason is not None:
+            return "ending"
+        return "connected" if peer in self.peers else "connecting"

@@ -1,0 +1,96 @@
+"""What an application has while it runs: its tasks, and what they share."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+from trio_s2s.acceptor import Acceptor
+from trio_s2s.dialler import Dialler
+from trio_s2s.errors import ListenError
+from trio_s2s.journal import log
+from trio_s2s.link import Link
+from trio_s2s.listening import accept_from, listener_name
+from trio_s2s.node import Node
+from trio_s2s.peer import OutboundPeer
+from trio_s2s.runtime import Listeners
+from trio_s2s.statistics import StopReport
+from trio_s2s.tasks import inside_peers
+from trio_s2s.transport import closing
+
+__all__ = ["Running"]
+
+P = TypeVar("P", bound=OutboundPeer)
+
+
+class Running:
+    """One run of one application; its nursery owns every listener and every link."""
+
+    def __init__(self, node: Node, nursery: trio.Nursery) -> None:
+        self.node = node
+        self.stopped: trio.Event = trio.Event()
+        """Set when it begins to stop."""
+        self._nursery = nursery
+        self._links: list[Link[Any]] = []
+        self._accepting: list[trio.CancelScope] = []
+        self._may_accept = trio.Event()
+
+    def open(self) -> None:
+        """Let the listeners accept: `setup` has finished."""
+        self._may_accept.set()
+
+    def listen(self, listeners: Listeners, acceptor: Acceptor) -> None:
+        """Accept connections from listeners, each a task."""
+        for listener in listeners:
+            name = f"listener {listener_name(listener)}"
+            self._nursery.start_soon(self._listen, listener, acceptor, name=name)
+
+    async def _listen(
+        self, listener: trio.abc.Listener[Any], acceptor: Acceptor
+    ) -> None:
+        accepting = trio.CancelScope()
+        async with closing(listener):
+            await self._may_accept.wait()
+            self._accepting.append(accepting)
+            if self.stopped.is_set():
+                accepting.cancel()
+            await accept_from(
+                listener,
+                acceptor.serve,
+                self.node.journal,
+                self._broken,
+                accepting=accepting,
+            )
+        self._accepting.remove(accepting)
+
+    def _broken(self, error: ListenError) -> None:
+        # The other listeners of this server live on.
+        log.error("%s: %s", self.node.name, error)
+
+    def link(self, dialler: Dialler, create_peer: Callable[[], P]) -> Link[P]:
+        """Keep a connection, as a task."""
+        link = Link(dialler, create_peer)
+        self._links.append(link)
+        self._nursery.start_soon(link.keep, name=f"link to {dialler.where}")
+        return link
+
+    async def stop(self, grace: float) -> StopReport:
+        """Begin the end of everything, and wait for that of every peer."""
+        self.stopped.set()
+        self._may_accept.set()
+        for scope in self._accepting:
+            scope.cancel(reason="the application stops")
+        for link in self._links:
+            link.stop()
+        self.node.stop(grace)
+        await trio.lowlevel.checkpoint()
+        if not any(peer in self.node.living for peer in inside_peers.get()):
+            await self.node.all_ended()
+        is_finished = not self.node.living
+        return StopReport(tuple(self.node.reports), is_finished=is_finished)
+
+    def cancel(self) -> None:
+        """End everything at once, with a goodbye but without waiting for work."""
+        self.stopped.set()
+        self.node.peers.close()
+        self._nursery.cancel_scope.cancel(reason="the application ends")

@@ -1,0 +1,70 @@
+"""Listens on a path: a Unix socket that leaves no file behind."""
+
+import contextlib
+import errno
+import os
+import stat
+
+import trio
+
+__all__ = ["UnixListener", "open_unix_listener"]
+
+BACKLOG = 0xFFFF
+"""As many as the system allows, as for TCP."""
+
+
+class UnixListener(trio.abc.Listener[trio.SocketStream]):
+    """Accepts connections on a path, and removes its file when it is closed."""
+
+    def __init__(self, listener: trio.SocketListener, path: str) -> None:
+        self.path = path
+        self.socket: trio.socket.SocketType = listener.socket
+        self._listener = listener
+        self._file = _file_of(path)
+
+    async def accept(self) -> trio.SocketStream:
+        """Wait for the next connection."""
+        return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        """Close the socket, and remove its file unless another server has made one."""
+        if self._file is not None and _file_of(self.path) == self._file:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        self._file = None
+        await self._listener.aclose()
+
+
+async def open_unix_listener(path: str, backlog: int | None) -> UnixListener:
+    """Listen on a path; the file of a server that has died is taken over."""
+    socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    try:
+        await _remove_if_dead(path)
+        await socket.bind(path)
+        socket.listen(BACKLOG if backlog is None else backlog)
+        return UnixListener(trio.SocketListener(socket), path)
+    except BaseException:
+        socket.close()
+        raise
+
+
+async def _remove_if_dead(path: str) -> None:
+    """Remove a socket's file on which nobody listens; anything else is left alone."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
+    except FileNotFoundError:
+        return
+    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as probe:
+        try:
+            await probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def _file_of(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
