@@ -56,8 +56,8 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         return await self._receive.receive()
 
     async def aclose(self) -> None:
-        self._send.close()
         self._receive.close()
+        self._send.close()
         await trio.lowlevel.checkpoint()
 
 

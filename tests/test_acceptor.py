@@ -17,6 +17,7 @@ from trio_s2s import (
     FailureReason,
     InboundPeer,
     InitRequest,
+    ListenError,
     PeerConfig,
     open_peer,
     open_tcp_peer,
@@ -235,7 +236,7 @@ async def test_close_before_welcome_was_taken_runs_no_hook(
     await trio.sleep(1)
     assert server.peer.record == []
     assert near.is_closed
-    assert "left: [Errno 104]" in caplog.text
+    assert "it left before it was welcome (connection reset)" in caplog.text
     server.peers.clear()
     await check_alive(server)
 
@@ -303,16 +304,19 @@ def cannot_answer(init_request: InitRequest) -> InboundPeer:
     return peer
 
 
+NO_PEER = "the server could not make a peer; its log says why"
+
+
 @pytest.mark.parametrize(
     ("create_peer", "code", "told", "logged"),
     [
         (rejects, 7, "the server is full", "the server is full"),
-        (fails, -1, "the server could not make a peer", "ValueError: secret"),
-        (gives_nothing, -1, "the server could not make a peer", "made None, which is"),
+        (fails, -1, NO_PEER, "ValueError: secret"),
+        (gives_nothing, -1, NO_PEER, "made None, which is"),
         (
             cannot_answer,
             -1,
-            "the server's response object can't travel",
+            "the server's response object can't travel; its log says why",
             "response_object.when cannot travel",
         ),
     ],
@@ -515,14 +519,12 @@ async def test_listener_waits_while_there_is_no_room(
     )
     await trio.sleep(0.15)
     assert listener.errors == []
-    assert caplog.text.count("no connection can be accepted") == 2
+    assert caplog.text.count("no connection can be accepted") == 1
 
 
 async def test_broken_listener_ends_the_server() -> None:
     listener = Failing(OSError(errno.EBADF, "gone"))
-    with pytest.RaisesGroup(
-        pytest.RaisesGroup(pytest.RaisesExc(OSError, match="gone"))
-    ):
+    with pytest.raises(ListenError, match="gone"):
         await serve_peers(Acceptor, [listener])
     assert listener.is_closed
 

@@ -229,7 +229,7 @@ async def test_kinds_without_an_action_are_taken() -> None:
     async with at_work() as near:
         await near.far.send([Kind.CONTRACTS, []], [99, "unknown"], [Kind.PING, 1])
         assert await near.far.receive() == [Kind.PONG, 1]
-        assert near.statistics().glitches == 1
+        assert near.protocol.glitches == 1
 
 
 async def test_pong_to_nothing_is_a_glitch() -> None:
@@ -238,8 +238,8 @@ async def test_pong_to_nothing_is_a_glitch() -> None:
         assert await near.far.receive() == [Kind.PING, 1]
         await near.far.send([Kind.PONG, 2], [Kind.PONG, 1])
         await settled()
-        assert near.statistics().glitches == 1
-        assert near.statistics().round_trip_time is not None
+        assert near.protocol.glitches == 1
+        assert near.heartbeat.round_trip_time is not None
 
 
 async def test_reader_gives_others_a_turn_after_a_thousand_messages() -> None:
@@ -252,20 +252,6 @@ async def test_reader_gives_others_a_turn_after_a_thousand_messages() -> None:
     assert len(near.received.events) == TURN
     assert not near.take_frames()
     assert len(near.received.events) == TURN + 5
-
-
-async def test_statistics_count_both_directions(nursery: trio.Nursery) -> None:
-    async with at_work() as near:
-        nursery.start_soon(near.ask)
-        await settled()
-        await near.far.send([Kind.REQUEST, 1, 7, {}])
-        await settled()
-        counted = near.statistics()
-        assert (counted.messages_sent, counted.messages_received) == (1, 1)
-        assert (counted.requests_running, counted.requests_outstanding) == (1, 1)
-        assert (counted.bytes_sent, counted.bytes_received) == (9, 9)
-        assert (counted.bytes_waiting, counted.events_dropped) == (0, 0)
-        nursery.cancel_scope.cancel()
 
 
 async def test_connection_knows_whether_it_is_encrypted() -> None:

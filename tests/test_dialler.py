@@ -31,6 +31,7 @@ from trio_s2s.codes import Kind
 from trio_s2s.dialler import Dialler as HowToDial
 from trio_s2s.framing import encode_frame
 from trio_s2s.handshake import Identity, reject, welcome
+from trio_s2s.node import Node
 from trio_s2s.tasktree import task_tree
 
 Clock = trio.testing.MockClock
@@ -227,10 +228,10 @@ async def test_error_of_sending_is_told_where_no_answer_came() -> None:
     near, far = fickle_pair()
     near.send_error = reset_error()
     await far.stream.aclose()
-    with pytest.raises(ConnectionFailedError, match="connection reset") as caught:
+    with pytest.raises(ConnectionFailedError, match="closed without a word") as caught:
         async with open_peer(near):
             raise AssertionError("not reached")
-    assert caught.value.reason is FailureReason.REFUSED
+    assert caught.value.reason is FailureReason.CLOSED_DURING_HANDSHAKE
 
 
 async def test_broken_stream_is_told() -> None:
@@ -271,12 +272,13 @@ async def test_hello_that_is_not_taken_ends_in_time(autojump_clock: Clock) -> No
 def how_to_dial(dial: Any, **options: Any) -> HowToDial:
     return HowToDial(
         **{
-            "where": "somewhere:1",
+            "node": Node(config=PeerConfig(connect_timeout=3)),
+            "address": "somewhere:1",
             "dial": dial,
             "application_name": "",
             "init_object": None,
             "server_id": None,
-            "config": PeerConfig(connect_timeout=3),
+            "raises": True,
             **options,
         }
     )
@@ -336,7 +338,7 @@ async def test_another_name_than_the_wanted_is_told() -> None:
 
 async def test_anonymous_is_not_the_wanted_name(nursery: trio.Nursery) -> None:
     server = await start_server(nursery)
-    with pytest.raises(ConnectionFailedError, match="it is 'anonymous', not 'gs-1'"):
+    with pytest.raises(ConnectionFailedError, match="it is anonymous, not 'gs-1'"):
         async with open_peer(server.listener.dial(), server_id="gs-1"):
             raise AssertionError("not reached")
 

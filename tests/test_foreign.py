@@ -17,6 +17,7 @@ from trio_s2s.foreign import guess_protocol, wrong_first_frame
         pytest.param(b"PROXY TCP4", "PROXY", id="A12-proxy"),
         pytest.param(b"*1\r\n$4", "Redis", id="A12-redis"),
         pytest.param(b"POST", "web client", id="A10-in-pieces"),
+        pytest.param(b"220 ready\r\n", "text that begins with '220 ready'", id="text"),
         pytest.param(b"\xde\xad\xbe\xef", "de ad be ef", id="A09"),
         pytest.param(b"", "bytes that begin with", id="nothing"),
     ],

@@ -73,7 +73,7 @@ def nested(depth: int) -> Any:
 def test_hello_arrives() -> None:
     config = PeerConfig(max_frame=2048, heartbeat_interval=1.5)
     said = read_hello(
-        body_of(hello(THEM, "Master", {"a": 1}, config)), US.instance_id, CONFIG
+        body_of(hello(THEM, "Master", {"a": 1}, config)), [US.instance_id], CONFIG
     )
     assert (said.identity, said.application_name) == (THEM, "Master")
     assert said.init_object == {"a": 1}
@@ -83,7 +83,7 @@ def test_hello_arrives() -> None:
 
 def test_welcome_arrives() -> None:
     frame = welcome(THEM, ["object"], CONFIG)
-    said = read_answer(body_of(frame), US.instance_id, CONFIG)
+    said = read_answer(body_of(frame), [US.instance_id], CONFIG)
     assert said.identity == THEM
     assert said.response_object == ["object"]
     assert not said.resumed
@@ -91,7 +91,7 @@ def test_welcome_arrives() -> None:
 
 def test_reject_arrives_as_an_error() -> None:
     with pytest.raises(ConnectionRejectedError, match="full") as caught:
-        read_answer(body_of(reject(7, "full")), US.instance_id, CONFIG)
+        read_answer(body_of(reject(7, "full")), [US.instance_id], CONFIG)
     assert (caught.value.code, caught.value.debug_message) == (7, "full")
 
 
@@ -101,7 +101,7 @@ def test_t32_reject_is_small_whatever_its_text() -> None:
 
 def test_reject_of_a_code_that_cannot_travel_is_internal() -> None:
     with pytest.raises(ConnectionRejectedError) as caught:
-        read_answer(body_of(reject(2**64, "full")), US.instance_id, CONFIG)
+        read_answer(body_of(reject(2**64, "full")), [US.instance_id], CONFIG)
     assert caught.value.code == -1
 
 
@@ -125,13 +125,13 @@ def test_handshake_frame_has_4_kib_at_most() -> None:
 
 def test_smallest_limit_of_elements_has_room_for_a_handshake() -> None:
     small = PeerConfig(max_elements=16)
-    read_hello(body_of(hello(THEM, "Master", None, small)), US.instance_id, small)
-    read_answer(body_of(welcome(THEM, None, small)), US.instance_id, small)
+    read_hello(body_of(hello(THEM, "Master", None, small)), [US.instance_id], small)
+    read_answer(body_of(welcome(THEM, None, small)), [US.instance_id], small)
 
 
 def test_endless_heartbeat_is_ten_minutes_on_the_wire() -> None:
     config = PeerConfig(heartbeat_interval=float("inf"))
-    said = read_hello(body_of(hello(THEM, "", None, config)), US.instance_id, CONFIG)
+    said = read_hello(body_of(hello(THEM, "", None, config)), [US.instance_id], CONFIG)
     assert said.terms.heartbeat == 600
 
 
@@ -149,7 +149,7 @@ def test_endless_heartbeat_is_ten_minutes_on_the_wire() -> None:
 )
 def test_a09_what_is_no_s2s_gets_no_answer(body: bytes) -> None:
     with pytest.raises(ConnectionFailedError) as caught:
-        read_hello(body, US.instance_id, CONFIG)
+        read_hello(body, [US.instance_id], CONFIG)
     assert caught.value.reason is FailureReason.NOT_S2S
 
 
@@ -198,7 +198,7 @@ def test_a09_what_is_no_s2s_gets_no_answer(body: bytes) -> None:
 )
 def test_wrong_hello_is_rejected(body: bytes, code: int, text: str) -> None:
     with pytest.raises(ConnectionRejectedError, match=text) as caught:
-        read_hello(body, US.instance_id, CONFIG)
+        read_hello(body, [US.instance_id], CONFIG)
     assert caught.value.code == code
 
 
@@ -215,7 +215,7 @@ def test_wrong_hello_is_rejected(body: bytes, code: int, text: str) -> None:
     ],
 )
 def test_hello_from_a_later_version_is_taken(body: bytes) -> None:
-    read_hello(body, US.instance_id, CONFIG)
+    read_hello(body, [US.instance_id], CONFIG)
 
 
 # -- what a dialler refuses --
@@ -244,7 +244,7 @@ def test_wrong_answer_is_a_failure(
     body: bytes, reason: FailureReason, text: str
 ) -> None:
     with pytest.raises(ConnectionFailedError, match=text) as caught:
-        read_answer(body, US.instance_id, CONFIG)
+        read_answer(body, [US.instance_id], CONFIG)
     assert caught.value.reason is reason
 
 
@@ -265,7 +265,7 @@ def test_a34_every_flipped_bit_is_an_answer_or_a_failure(
         flipped = bytearray(body)
         flipped[place // 8] ^= 1 << place % 8
         try:
-            read(bytes(flipped), US.instance_id, CONFIG)
+            read(bytes(flipped), [US.instance_id], CONFIG)
         except ConnectionFailedError:
             continue
 
@@ -274,7 +274,7 @@ def test_a34_every_flipped_bit_is_an_answer_or_a_failure(
 @given(body=st.binary(max_size=100))
 def test_random_bytes_are_only_ever_a_failure(read: Any, body: bytes) -> None:
     try:
-        read(body, US.instance_id, CONFIG)
+        read(body, [US.instance_id], CONFIG)
     except ConnectionFailedError:
         return
     raise AssertionError(f"{body!r} was taken")

@@ -284,7 +284,7 @@ async def test_kinds_are_not_mixed_up() -> None:
     async with linked(Worker) as (peer, _):
         with pytest.raises(TypeError, match="request takes an operation"):
             await peer.request(Note(1))
-        with pytest.raises(TypeError, match="send_event takes an event"):
+        with pytest.raises(TypeError, match="an event is sent, not Echo"):
             await peer.send_event(Echo("x"))
 
 

@@ -2,134 +2,25 @@
 
 import contextlib
 import logging
-import random
-from collections.abc import AsyncGenerator
-from typing import Any
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
-from tests.peers import Acceptor, Dialler, MemoryListener, Note, Wait, linked
+from tests.network import Caller, Server, memory, server_and_link
+from tests.peers import Acceptor, Note, Wait, linked
 from trio_s2s import (
     Application,
-    InboundPeer,
-    InitRequest,
-    Link,
+    DisconnectReason,
     Outcome,
     PeerConfig,
     PeerDisconnectedError,
     SendParameters,
-    handles,
     open_application,
 )
-from trio_s2s.codes import DisconnectReason
-from trio_s2s.runtime import Runtime, current_runtime
 
 Clock = trio.testing.MockClock
 settled = trio.testing.wait_all_tasks_blocked
-
-
-@attrs.frozen
-class Address:
-    """What a stream in memory has for a socket."""
-
-    port: int
-
-    def getsockname(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
-    def getpeername(self) -> tuple[str, int]:
-        return "127.0.0.1", 50000
-
-
-class InMemory(Runtime):
-    """Applications find each other by port, without sockets."""
-
-    def __init__(self) -> None:
-        self.listeners: dict[int, MemoryListener] = {}
-        self.attempts: list[float] = []
-        self._random = random.Random(1)
-
-    def uniform(self, most: float) -> float:
-        return self._random.uniform(0, most)
-
-    async def open_tcp_stream(self, host: str, port: int) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
-        self.attempts.append(trio.current_time())
-        if port not in self.listeners:
-            raise ConnectionRefusedError(111, "Connection refused")
-        stream = self.listeners[port].dial()
-        far: Any = self.listeners[port].accepted[-1]
-        far.socket = Address(port)
-        return stream
-
-    async def open_tcp_listeners(self, port: int, host: str, backlog: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        listener = self.listeners[port] = MemoryListener()
-        return [listener]
-
-
-class Server(Application):
-    """Accepts everybody, and keeps the peers that it has made."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__("Server", **options)
-        self.made: list[Any] = []
-        self.log: list[str] = []
-
-    async def setup(self) -> None:
-        self.log.append("setup")
-        await self.listen_tcp(4520)
-
-    async def tear_down(self) -> None:
-        ended = [peer.record[-1] for peer in self.made]
-        self.log.append(f"tear_down after {ended}")
-
-    def create_peer(self, init_request: InitRequest) -> InboundPeer:
-        peer = Worker(init_request)
-        self.made.append(peer)
-        return peer
-
-
-class Worker(Acceptor):
-    """Waits when it is asked to."""
-
-    @handles(Wait)
-    async def wait(self, operation: Wait) -> None:
-        await trio.sleep(operation.seconds)
-
-
-class Caller(Dialler):
-    """Notes the events that it gets."""
-
-    @handles(Note)
-    def note(self, event: Note) -> None:
-        self.record.append(f"note {event.number}")
-
-
-@contextlib.asynccontextmanager
-async def memory() -> AsyncGenerator[InMemory]:
-    """Give the memory in which the applications of a block meet."""
-    world = InMemory()
-    token = current_runtime.set(world)
-    try:
-        yield world
-    finally:
-        current_runtime.reset(token)
-
-
-@contextlib.asynccontextmanager
-async def server_and_link() -> AsyncGenerator[tuple[Server, Link[Caller], Application]]:
-    """Give a server, a link to it that is connected, and the application of that."""
-    async with memory(), open_application(Server()) as server:
-        client = Application("Client", server_id="client")
-        async with open_application(client):
-            link = client.connect_tcp("localhost", 4520, Caller)
-            await server.peers.wait_for("client")
-            await link.connected()
-            yield server, link, client
 
 
 # -- events --
@@ -199,7 +90,6 @@ async def test_promise_18_a_link_is_tried_again_after_failure_and_loss_alike(
                 assert peer is made[-1]
             assert link.peer is None
             assert peer.record[1:] == ["disconnected SHUTDOWN"]
-            del world.listeners[4520]
 
 
 async def test_promise_18_a_link_ends_when_its_application_does(

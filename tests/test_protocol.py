@@ -487,7 +487,7 @@ class CrossingSides(RuleBasedStateMachine):
         """Both ends come to rest, whatever was under way."""
         for number in (0, 1):
             self.first_goodbye(number)
-        while any(self.pair.wires):
+        while any(self.pair.wires) or any(self.side(each).running for each in (0, 1)):
             for number in (0, 1):
                 self.deliver(number, 99)
                 while self.side(number).running:

@@ -272,7 +272,8 @@ SIGNATURES: dict[str, str] = {
     "PeerDisconnectedError": "class(S2SError, trio.BrokenResourceError)",
     "PeerDisconnectedError.__init__": (
         "def(self, reason: DisconnectReason, detail: str, outcome:"
-        " Outcome=Outcome.NEVER_SENT, code: int | None=None, what: str='') -> None"
+        " Outcome=Outcome.NEVER_SENT, code: int | None=None, what: str='', who:"
+        " str='') -> None"
     ),
     "PeerStatistics": "class()",
     "PeerStatistics.bytes_received": "int",

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_s2s
-from tests.test_promises_servers import memory
+from tests.network import memory
 from trio_s2s import (
     Application,
     ConnectionRejectedError,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trio_s2s.security import check_port, is_loopback, refuse_plain_text
+from trio_s2s.security import check_context, check_port, is_loopback, refuse_plain_text
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,15 @@ def test_port_0_is_for_listening_only() -> None:
     check_port(65535, lowest=1)
     with pytest.raises(ValueError, match="1 to 65535"):
         check_port(0, lowest=1)
+
+
+def test_context_must_be_for_its_side() -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    dialler = ssl.create_default_context()
+    check_context(None, listens=True)
+    check_context(server, listens=True)
+    check_context(dialler, listens=False)
+    with pytest.raises(ValueError, match="this ssl_context is for diallers; a listen"):
+        check_context(dialler, listens=True)
+    with pytest.raises(ValueError, match="this ssl_context is for listeners; a dial"):
+        check_context(server, listens=False)

@@ -53,7 +53,7 @@ class Guest:
     def of(cls, stream: trio.abc.Stream) -> "Guest":
         """Name who is at the other end of a stream."""
         local, remote = addresses_of(stream)
-        name = remote or f"somebody at {local or 'a stream'}"
+        name = f"{remote or 'somebody'} to {local or 'a stream'}"
         return cls(name, remote.rpartition(":")[0])
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class Acceptor:
                     await life.run()
         except Exception:
             # A bug of this package must not end the listener and all other peers.
-            log.exception("the peer at %s ended with an unexpected error", guest)
+            log.exception("connection from %s ended with an unexpected error", guest)
 
     async def _admit(self, stream: trio.abc.Stream, guest: Guest) -> Life | None:
         """Shake hands, if not too many are at it already."""
@@ -97,8 +97,13 @@ class Acceptor:
         most_of_one = self._config.max_pending_handshakes_per_address
         pending = self._pending
         # Streams without an address, as those in memory, have no host in common.
-        if pending.total() >= most or (host and pending[host] >= most_of_one):
-            text = "too many handshakes are under way (max_pending_handshakes)"
+        is_full = pending.total() >= most
+        if is_full or (host and pending[host] >= most_of_one):
+            limit = "" if is_full else "_per_address"
+            text = (
+                "too many handshakes are under way"
+                f" (max_pending_handshakes{limit}); try again in a moment"
+            )
             self._turn_away(FailureReason.REJECTED_BUSY, guest, f"refused: {text}")
             if self._ssl_context is None and self._refusing < most:
                 await self._refuse(stream, text)
@@ -127,12 +132,19 @@ class Acceptor:
         decoder = FrameDecoder(MAX_HANDSHAKE_FRAME)
         limit = self._config.handshake_timeout
         life = None
+        came = "silence"
+        is_rejected = False
         if self._ssl_context is not None:
             stream = trio.SSLStream(stream, self._ssl_context, server_side=True)
         with trio.move_on_after(limit) as scope:
             try:
+                if isinstance(stream, trio.SSLStream):
+                    came = "half of TLS, or less"
+                    await stream.do_handshake()
+                    came = "silence after TLS"
                 life = await self._shake_hands(stream, decoder)
             except ConnectionRejectedError as error:
+                is_rejected = True
                 self._tell_rejected(error, guest)
                 await self._reject(stream, error.code, error.debug_message)
             except RemoteProtocolError as error:
@@ -142,21 +154,21 @@ class Acceptor:
                 self._turn_away(error.reason, guest, f"refused: {error}")
             except (EOFError, trio.BrokenResourceError) as error:
                 cause, text = explain_left(error)
-                self._turn_away(cause, guest, text, logging.INFO)
-        if scope.cancelled_caught:
+                has_left = cause is FailureReason.CLOSED_DURING_HANDSHAKE
+                level = logging.INFO if has_left else logging.WARNING
+                self._turn_away(cause, guest, text, level)
+        if scope.cancelled_caught and not is_rejected:
             self._turn_away(
                 FailureReason.HANDSHAKE_TIMEOUT,
                 guest,
                 f"refused: no handshake within {limit:g} s (handshake_timeout), only"
-                f" {decoder.progress() or 'silence'}",
+                f" {decoder.progress() or came}",
             )
         return life
 
     async def _shake_hands(
         self, stream: trio.abc.Stream, decoder: FrameDecoder
     ) -> Life:
-        if isinstance(stream, trio.SSLStream):
-            await stream.do_handshake()
         body = await receive_frame(stream, decoder)
         own = [node.identity.instance_id for node in self._nodes.values()]
         hello = read_hello(body, own, self._config)
@@ -170,7 +182,8 @@ class Acceptor:
             frame = welcome(node.identity, peer.response_object, node.config)
         except LocalProtocolError as error:
             raise ConnectionRejectedError(
-                CloseCode.INTERNAL, "the server's response object can't travel"
+                CloseCode.INTERNAL,
+                "the server's response object can't travel; its log says why",
             ) from error
         await send_frame(stream, frame)
         return Life.begin(
@@ -206,7 +219,8 @@ class Acceptor:
         self._turn_away(
             FAILURE_OF_REJECT.get(error.code, FailureReason.REJECTED),
             guest,
-            f"rejected with code {error.code}: {error.debug_message}",
+            f"rejected with code {error.code}:"
+            f" {error.debug_message or 'no reason given'}",
             logging.ERROR if fault else logging.WARNING,
             fault,
         )
@@ -222,7 +236,7 @@ class Acceptor:
         """Count a connection that came to nothing, and tell of it now and then."""
         self._default.rejected(cause)
         self._default.journal.tell(
-            level, cause.name, guest.host, f"{guest} {text}", fault
+            level, cause.name, guest.host, f"connection from {guest} {text}", fault
         )
 
 
@@ -248,7 +262,7 @@ def _make_peer(node: Node, hello: Hello, stream: trio.abc.Stream) -> InboundPeer
         raise
     except Exception as error:
         raise ConnectionRejectedError(
-            CloseCode.INTERNAL, "the server could not make a peer"
+            CloseCode.INTERNAL, "the server could not make a peer; its log says why"
         ) from error
     peer.init_request = request
     return peer

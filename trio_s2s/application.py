@@ -20,7 +20,7 @@ from trio_s2s.messages import EventData, InitRequest
 from trio_s2s.peer import InboundPeer, OutboundPeer, Peer
 from trio_s2s.registry import Peers
 from trio_s2s.running import Running
-from trio_s2s.security import check_port, refuse_plain_text
+from trio_s2s.security import check_context, check_port, refuse_plain_text
 from trio_s2s.statistics import ApplicationStatistics, StopReport
 from trio_s2s.transport import show_address
 
@@ -124,8 +124,9 @@ class Application:
         Raises ListenError if the port can't be listened on.
         """
         check_port(port, lowest=0)
+        check_context(ssl_context, listens=True)
         refuse_plain_text("listening on", host, ssl_context, insecure)
-        running = self._running
+        running = self._at_work
         listeners = await listening_on(
             show_address((host, port)),
             running.node.runtime.open_tcp_listeners(port, host, backlog),
@@ -178,8 +179,10 @@ class Application:
         back. The arguments are those of `open_tcp_peer`; `peer` makes a new peer for
         each attempt. It returns at once; `await link.connected()` waits.
         """
+        if not callable(peer):
+            raise TypeError(f"pass the class of the peer, or a function, not {peer!r}")
         dialler = dial_tcp(
-            self._running.node,
+            self._at_work.node,
             host,
             port,
             application_name=application_name,
@@ -239,3 +242,9 @@ class Application:
         if self._run is None:
             raise LocalProtocolError(f"{self!r}: use open_application to run it")
         return self._run
+
+    @property
+    def _at_work(self) -> Running:
+        if self._running.stopped.is_set():
+            raise LocalProtocolError(f"{self!r} takes no more listeners and links")
+        return self._running

@@ -27,7 +27,7 @@ from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitResponse
 from trio_s2s.node import Node
 from trio_s2s.peer import OutboundPeer
-from trio_s2s.security import check_port, refuse_plain_text
+from trio_s2s.security import check_context, check_port, refuse_plain_text
 from trio_s2s.transport import receive_frame, send_frame, show_address
 
 __all__ = ["Dialler", "dial_tcp"]
@@ -100,10 +100,11 @@ class Dialler:
     ) -> Life:
         decoder = FrameDecoder(MAX_HANDSHAKE_FRAME)
         limit = self.node.config.handshake_timeout
-        has_tls = False
+        has_tls: bool | None = None
         try:
             with trio.move_on_after(limit):
                 if isinstance(stream, trio.SSLStream):
+                    has_tls = False
                     await stream.do_handshake()
                     has_tls = True
                 answer = await self._exchange(stream, decoder, frame)
@@ -117,9 +118,10 @@ class Dialler:
             raise explain_failure(found, self.where) from error
         except (ConnectionFailedError, EOFError, trio.BrokenResourceError) as error:
             raise explain_failure(error, self.where, has_tls=has_tls) from error
+        missing = "TLS was not done" if has_tls is False else "it said no S2S welcome"
         raise ConnectionFailedError(
-            f"cannot connect to {self.where}: connected, but it said no S2S welcome"
-            f" within {limit:g} s (handshake_timeout)",
+            f"cannot connect to {self.where}: connected, but {missing} within"
+            f" {limit:g} s (handshake_timeout); is this the right port?",
             FailureReason.HANDSHAKE_TIMEOUT,
         ) from trio.TooSlowError()
 
@@ -150,8 +152,9 @@ class Dialler:
     ) -> Life:
         identity = welcome.identity
         if self.server_id is not None and identity.server_id != self.server_id:
+            name = repr(identity.server_id) if identity.server_id else "anonymous"
             raise ConnectionFailedError(
-                f"it is {identity.server_id or 'anonymous'!r}, not {self.server_id!r}",
+                f"it is {name}, not {self.server_id!r} (server_id=)",
                 FailureReason.IDENTITY_MISMATCH,
             )
         peer.init_response = InitResponse(
@@ -189,6 +192,7 @@ def dial_tcp(
 ) -> Dialler:
     """Say how a TCP connection is to be made; what is wrong with it is a ValueError."""
     check_port(port, lowest=1)
+    check_context(ssl_context, listens=False)
     refuse_plain_text("dialling", host, ssl_context, insecure)
 
     async def dial() -> trio.abc.Stream:

@@ -16,6 +16,8 @@ class Ending:
         """Why it ended, None while it has not."""
         self.detail: str = ""
         """The reason in words."""
+        self.who: str = ""
+        """The other side, for people."""
         self.goodbye_code: int | None = None
         """What the other side's first GOODBYE said."""
         self.has_begun: trio.Event = trio.Event()
@@ -42,6 +44,7 @@ class Ending:
                 Outcome.NEVER_SENT if outcome is None else outcome,
                 self.goodbye_code,
                 "" if outcome is None else what,
+                self.who,
             )
         if outcome is None:
             error.args = (f"{what}: {error}",)

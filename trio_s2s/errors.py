@@ -121,12 +121,13 @@ class PeerDisconnectedError(S2SError, trio.BrokenResourceError):
         outcome: Outcome = Outcome.NEVER_SENT,
         code: int | None = None,
         what: str = "",
+        who: str = "",
     ) -> None:
         waiting = f" while {what} was waiting" if what else ""
-        super().__init__(
-            f"the peer was disconnected{waiting}: {reason.name},"
-            f" {detail or 'no detail'} (outcome {outcome.name})"
-        )
+        was = f"{who or 'the peer'} was disconnected{waiting}: {reason.name},"
+        if reason is DisconnectReason.NOT_CONNECTED:
+            was = f"{reason.name},"
+        super().__init__(f"{was} {detail or 'no detail'} (outcome {outcome.name})")
         self.reason = reason
         """Why the connection ended: the same for everybody who asks."""
         self.detail = detail

@@ -6,8 +6,8 @@ from trio_s2s.errors import ConnectionFailedError, RemoteProtocolError
 __all__ = ["guess_protocol", "wrong_first_frame"]
 
 _FOREIGN = (
-    (b"\x16\x03", "a TLS ClientHello; this listener has no TLS"),
-    (b"\x15\x03", "a TLS alert; this side has no TLS"),
+    (b"\x16\x03", "a TLS ClientHello; this listener has no TLS (ssl_context=)"),
+    (b"\x15\x03", "a TLS alert; this side has no TLS (ssl_context=)"),
     (b"HTTP/", "an HTTP answer: a web server?"),
     (b"GET ", "an HTTP request: a web client?"),
     (b"POST ", "an HTTP request: a web client?"),
@@ -26,6 +26,8 @@ def guess_protocol(first: bytes) -> str:
         # It may have come in pieces, of which only the first few bytes are here.
         if first and start.startswith(first[: len(start)]):
             return text
+    if first and first.isascii() and first.decode().strip().isprintable():
+        return f"text that begins with {first.decode().strip()!r}"
     return f"bytes that begin with {first.hex(' ')}"
 
 

@@ -17,7 +17,7 @@ from trio_s2s.listening import listening_on
 from trio_s2s.node import Farewell, Node
 from trio_s2s.running import Running
 from trio_s2s.runtime import Listeners
-from trio_s2s.security import check_port, refuse_plain_text
+from trio_s2s.security import check_context, check_port, refuse_plain_text
 from trio_s2s.service import service_nursery
 from trio_s2s.transport import show_address
 
@@ -90,6 +90,7 @@ async def serve_applications(  # noqa: ASYNC128  serve_nodes does it
     if not names or len(set(names)) < len(names):
         raise ValueError(f"applications need different names, these have {names}")
     check_port(port, lowest=0)
+    check_context(ssl_context, listens=True)
     refuse_plain_text("listening on", host, ssl_context, insecure)
     async with AsyncExitStack() as stack:
         nodes = []

@@ -15,7 +15,7 @@ from trio_s2s.listening import accept_from, listener_name, listening_on
 from trio_s2s.node import CreatePeer, Node
 from trio_s2s.peer import InboundPeer
 from trio_s2s.runtime import Listeners, current_runtime
-from trio_s2s.security import check_port, refuse_plain_text
+from trio_s2s.security import check_context, check_port, refuse_plain_text
 from trio_s2s.transport import show_address
 
 __all__ = ["serve_nodes", "serve_peers", "serve_tcp", "serve_unix"]
@@ -65,6 +65,7 @@ async def serve_peers(  # noqa: ASYNC128  serve_nodes does it
     """
     if not listeners:
         raise ValueError("serve_peers needs at least one listener")
+    check_context(ssl_context, listens=True)
     if isinstance(create_peer, type) and not issubclass(create_peer, InboundPeer):
         raise TypeError(f"{create_peer.__name__} is no InboundPeer: it can't accept")
     node = Node(create_peer=create_peer, config=config or PeerConfig())
@@ -107,6 +108,7 @@ async def serve_tcp(  # noqa: ASYNC128  serve_peers does it
     Cancellation: every peer says goodbye, and its `on_disconnected` runs.
     """
     check_port(port, lowest=0)
+    check_context(ssl_context, listens=True)
     refuse_plain_text("listening on", host, ssl_context, insecure)
     listeners = await listening_on(
         show_address((host, port)),

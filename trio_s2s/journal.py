@@ -43,25 +43,22 @@ class Journal:
         """Log a line, unless one of this kind about this host was logged just now."""
         if not log.isEnabledFor(level):
             return
-        told = self._find(kind, host)
+        key = self._key(kind, host)
+        told = self._told.get(key)
         if told is not None and now() < told.at + SILENCE:
             told.untold += 1
             return
-        untold = 0 if told is None else told.untold
-        if untold:
-            text = f"{text} (and {untold} more like it since the last such line)"
-        self._told[kind, self._name(kind, host)] = _Told(now())
+        if told is not None and told.untold:
+            text = f"{text} (and {told.untold} more like it since the last such line)"
+        self._told[key] = _Told(now())
         log.log(level, "%s", text, exc_info=error)
 
-    def _find(self, kind: str, host: str) -> _Told | None:
-        return self._told.get((kind, self._name(kind, host)))
-
-    def _name(self, kind: str, host: str) -> str:
+    def _key(self, kind: str, host: str) -> tuple[str, str]:
         if (kind, host) in self._told:
-            return host
+            return kind, host
         if len(self._told) >= MOST_HOSTS:
             self._forget()
-        return host if len(self._told) < MOST_HOSTS else ""
+        return kind, host if len(self._told) < MOST_HOSTS else ""
 
     def _forget(self) -> None:
         old = now() - SILENCE

@@ -95,6 +95,8 @@ class Life:
             ),
             config,
         )
+        names = filter(None, (peer.server_id, peer.remote_address))
+        connection.ending.who = " at ".join(names)
         return cls(peer, connection, node, is_dialled=is_dialled, raises=raises)
 
     def leave(self) -> None:

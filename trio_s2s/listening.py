@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -17,6 +18,18 @@ __all__ = ["accept_from", "listener_name", "listening_on"]
 L = TypeVar("L")
 
 _NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_BY_ERRNO: Final = {
+    errno.EADDRINUSE: "it is in use by another program, or by this one",
+    errno.EACCES: "permission denied; ports below 1024 need special rights, a path"
+    " those to its folder",
+    errno.EADDRNOTAVAIL: "this machine does not have the address; host= is one of its"
+    " own",
+    errno.ENOENT: "its folder does not exist",
+    errno.ENOTDIR: "its folder does not exist",
+    errno.EEXIST: "there is a file that is no socket; remove it, or take another path",
+    errno.EMFILE: "this process has too many open files (ulimit -n)",
+    errno.ENFILE: "this machine has too many open files",
+}
 PAUSE: Final = 0.1
 """Seconds between two attempts to accept while there is no room."""
 
@@ -56,18 +69,25 @@ async def _accept(listener: trio.abc.Listener[Any], journal: Journal) -> Any:
         except trio.ClosedResourceError as error:
             raise ListenError(f"the listener on {name} was closed") from error
         except OSError as error:
-            text = f"no connection can be accepted on {name}: {error}"
+            text = f"no connection can be accepted on {name}: {_why(error)}"
             if error.errno not in _NO_ROOM:
                 raise ListenError(text) from error
             journal.tell(logging.ERROR, "accept", name, text)
             await trio.sleep(PAUSE)
+        except Exception as error:
+            # One listener of a user's own must not end the others.
+            text = f"no connection can be accepted on {name}: {error!r}"
+            raise ListenError(text) from error
 
 
 def listener_name(listener: trio.abc.Listener[Any]) -> str:
     """Say where a listener listens, for people."""
-    if isinstance(listener, (trio.SocketListener, UnixListener)):
+    if not isinstance(listener, (trio.SocketListener, UnixListener)):
+        return type(listener).__name__
+    try:
         return show_address(listener.socket.getsockname())
-    return type(listener).__name__
+    except OSError:
+        return "a closed socket"
 
 
 async def listening_on(where: str, listeners: Awaitable[L]) -> L:
@@ -75,16 +95,16 @@ async def listening_on(where: str, listeners: Awaitable[L]) -> L:
     try:
         return await listeners
     except (OSError, UnicodeError) as error:
-        text = _why(error) if isinstance(error, OSError) else str(error)
+        text = _why(error)
         raise ListenError(f"cannot listen on {where}: {text}") from error
 
 
-def _why(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "it is in use by another program"
-        case errno.EACCES:
-            return "permission denied; ports below 1024 need special rights"
-        case errno.EADDRNOTAVAIL:
-            return "this machine does not have the address"
+def _why(error: OSError | UnicodeError) -> str:
+    match error:
+        case UnicodeError():
+            return "this is no valid host name"
+        case socket.gaierror():
+            return f"the name look-up failed: {error.strerror}"
+        case OSError(errno=number) if number in _BY_ERRNO:
+            return _BY_ERRNO[number]
     return error.strerror or str(error)

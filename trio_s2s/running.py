@@ -32,7 +32,7 @@ class Running:
         """Set when it begins to stop."""
         self._nursery = nursery
         self._links: list[Link[Any]] = []
-        self._accepting: list[trio.CancelScope] = []
+        self._listeners: dict[trio.abc.Listener[Any], trio.CancelScope] = {}
         self._may_accept = trio.Event()
 
     def open(self) -> None:
@@ -42,26 +42,23 @@ class Running:
     def listen(self, listeners: Listeners, acceptor: Acceptor) -> None:
         """Accept connections from listeners, each a task."""
         for listener in listeners:
+            self._listeners[listener] = trio.CancelScope()
             name = f"listener {listener_name(listener)}"
             self._nursery.start_soon(self._listen, listener, acceptor, name=name)
 
     async def _listen(
         self, listener: trio.abc.Listener[Any], acceptor: Acceptor
     ) -> None:
-        accepting = trio.CancelScope()
         async with closing(listener):
             await self._may_accept.wait()
-            self._accepting.append(accepting)
-            if self.stopped.is_set():
-                accepting.cancel()
             await accept_from(
                 listener,
                 acceptor.serve,
                 self.node.journal,
                 self._broken,
-                accepting=accepting,
+                accepting=self._listeners[listener],
             )
-        self._accepting.remove(accepting)
+        del self._listeners[listener]
 
     def _broken(self, error: ListenError) -> None:
         # The other listeners of this server live on.
@@ -78,11 +75,14 @@ class Running:
         """Begin the end of everything, and wait for that of every peer."""
         self.stopped.set()
         self._may_accept.set()
-        for scope in self._accepting:
-            scope.cancel(reason="the application stops")
+        for accepting in self._listeners.values():
+            accepting.cancel(reason="the application stops")
         for link in self._links:
             link.stop()
         self.node.stop(grace)
+        # Only now, or they would seem to be broken; who is cancelled leaves it to them.
+        for listener in list(self._listeners):
+            await listener.aclose()
         await trio.lowlevel.checkpoint()
         if not any(peer in self.node.living for peer in inside_peers.get()):
             await self.node.all_ended()

@@ -3,7 +3,7 @@
 import ipaddress
 import ssl
 
-__all__ = ["check_port", "is_loopback", "refuse_plain_text"]
+__all__ = ["check_context", "check_port", "is_loopback", "refuse_plain_text"]
 
 
 def is_loopback(host: str) -> bool:
@@ -28,6 +28,22 @@ def refuse_plain_text(
         raise ValueError(
             f"{what} {host} would send everything in plain text over the network: pass"
             " ssl_context=, or insecure=True if something else protects this network"
+        )
+
+
+def check_context(ssl_context: ssl.SSLContext | None, *, listens: bool) -> None:
+    """Raise a ValueError for a context that was made for the other side."""
+    if ssl_context is None:
+        return
+    if listens and ssl_context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError(
+            "this ssl_context is for diallers; a listener needs"
+            " ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), and load_cert_chain"
+        )
+    if not listens and ssl_context.protocol is ssl.PROTOCOL_TLS_SERVER:
+        raise ValueError(
+            "this ssl_context is for listeners; a dialler needs"
+            " ssl.create_default_context()"
         )
 
 
