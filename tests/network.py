@@ -74,7 +74,7 @@ class Server(Application):
         await self.listen_tcp(4520)
 
     async def tear_down(self) -> None:
-        ended = [peer.record[-1] for peer in self.made]
+        ended = [peer.record[-1] for peer in self.made if peer.record]
         self.log.append(f"tear_down after {ended}")
 
     def create_peer(self, init_request: InitRequest) -> InboundPeer:
@@ -100,9 +100,9 @@ class Caller(Dialler):
 
 
 @contextlib.asynccontextmanager
-async def memory() -> AsyncGenerator[InMemory]:
+async def memory(world: InMemory | None = None) -> AsyncGenerator[InMemory]:
     """Give the memory in which the applications of a block meet."""
-    world = InMemory()
+    world = world or InMemory()
     token = current_runtime.set(world)
     try:
         yield world

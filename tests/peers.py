@@ -40,6 +40,8 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](100)
         self.accepted: list[MemoryStream] = []
         self.dialled: list[MemoryStream] = []
+        self.taken: list[trio.abc.Stream] = []
+        """The streams that the server has accepted."""
 
     def dial(self) -> MemoryStream:
         near, far = trio.testing.memory_stream_pair()
@@ -53,7 +55,8 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         self._send.send_nowait(stream)
 
     async def accept(self) -> trio.abc.Stream:
-        return await self._receive.receive()
+        self.taken.append(await self._receive.receive())
+        return self.taken[-1]
 
     async def aclose(self) -> None:
         self._receive.close()
