@@ -24,7 +24,16 @@ import trio
 import trio.testing
 from trio._core import _run
 
-from tests.peers import Acceptor, Dialler, Echo, MemoryListener, Note, Recorder, Wait
+from tests.peers import (
+    Acceptor,
+    Dialler,
+    Echo,
+    MemoryListener,
+    MemoryStream,
+    Note,
+    Recorder,
+    Wait,
+)
 from trio_s2s import (
     InitRequest,
     Operation,
@@ -85,7 +94,12 @@ class Strike(trio.abc.Instrument):
             return
         self.steps += 1
         if self.steps == self.step:
-            self._scope.cancel()
+            self.fire(task)
+
+    def fire(self, task: trio.lowlevel.Task) -> None:
+        """Do it; a subclass may do something else."""
+        assert self._scope is not None
+        self._scope.cancel()
 
     def aim(self, scope: trio.CancelScope) -> None:
         """Begin to count; the caller is the task whose own steps are meant."""
@@ -178,7 +192,7 @@ class Far(Busy, Acceptor):
 class Tape(trio.abc.HalfCloseableStream):
     """A stream over another that sends in small pieces, and keeps what it has sent."""
 
-    def __init__(self, inner: trio.abc.HalfCloseableStream) -> None:
+    def __init__(self, inner: MemoryStream) -> None:
         self.inner = inner
         self.sent = bytearray()
         self.is_closed = False
@@ -199,8 +213,11 @@ class Tape(trio.abc.HalfCloseableStream):
         return await self.inner.receive_some(max_bytes)
 
     async def aclose(self) -> None:
+        # A stapled stream's own `aclose` may lose what is raised in it.
         self.is_closed = True
-        await self.inner.aclose()
+        self.inner.send_stream.close()
+        self.inner.receive_stream.close()
+        await trio.lowlevel.checkpoint()
 
     def rest(self) -> str:
         """Check that whole frames were sent; tell what is behind the last one."""
@@ -363,6 +380,23 @@ async def start_serving(nursery: trio.Nursery, world: World) -> None:
         )
 
     await nursery.start(serve)
+
+
+@asynccontextmanager
+async def waiting(peer: Recorder) -> AsyncGenerator[dict[str, Any]]:
+    """Have a request under way, and give how it ends."""
+    told: dict[str, Any] = {}
+
+    async def ask() -> None:
+        try:
+            told["answer"] = await peer.request(Wait())
+        except S2SError as error:
+            told["error"] = error
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        yield told
 
 
 def tasks() -> list[str]:

@@ -62,6 +62,10 @@ def for_clients_only() -> Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     use = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
     address = x509.IPAddress(ipaddress.ip_address(HOST))
+    own_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    signed_by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+        issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    )
     certificate = (
         x509.CertificateBuilder(issuer.subject, name, key.public_key())
         .serial_number(x509.random_serial_number())
@@ -69,6 +73,9 @@ def for_clients_only() -> Certificate:
         .not_valid_after(days(1))
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .add_extension(use, critical=False)
+        # Without them a strict reader, as of Python 3.13, stops at something else.
+        .add_extension(own_key, critical=False)
+        .add_extension(signed_by, critical=False)
         .sign(signer, hashes.SHA256())
     )
     return Certificate(

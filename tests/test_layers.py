@@ -13,7 +13,7 @@ ROWS = (
     ("backoff", "codes", "lanes", "service", "tasktree", "unix"),
     ("errors", "runtime", "statistics"),
     ("heartbeat", "journal"),
-    ("messages", "config", "security", "ending", "failures", "foreign"),
+    ("buckets", "messages", "config", "security", "ending", "failures", "foreign"),
     ("values", "forms", "framing", "windows", "hooks"),
     ("contracts", "codec", "outbox"),
     ("protocol", "handshake", "handlers", "answers", "transport"),
@@ -39,7 +39,7 @@ ROWS = (
 
 CORE = {
     "codes", "messages", "config", "values", "contracts", "codec", "forms", "framing",
-    "windows", "outbox", "protocol", "handshake",
+    "windows", "outbox", "protocol", "handshake", "buckets",
 }  # fmt: skip
 """No Trio, no log, no clock: bytes in, bytes out."""
 

@@ -60,6 +60,7 @@ thinks of it comes as the end of the stream.
 _EXPIRED: Final = {9: "is not valid yet", 10: "has expired"}
 _OTHER_NAME: Final = {62: "another name", 64: "another address"}
 _OTHER_USE: Final = 26
+_NO_TRUSTED_CA: Final = {2, 18, 19, 20, 21, 27}
 _NO_COMMON_VERSION: Final = (
     FailureReason.TLS_VERSION,
     "no common TLS version; see minimum_version and maximum_version of both"
@@ -228,10 +229,13 @@ def _explain_certificate(
             "TLS failed: the server's certificate is not one for servers (its extended"
             " key usage lacks serverAuth)"
         )
-    return FailureReason.TLS_UNTRUSTED, (
-        "TLS failed: the server's certificate is not signed by a CA that this side"
-        f" trusts ({told}); pass an ssl_context that does (load_verify_locations)"
-    )
+    if code in _NO_TRUSTED_CA:
+        return FailureReason.TLS_UNTRUSTED, (
+            "TLS failed: the server's certificate is not signed by a CA that this side"
+            f" trusts ({told}); pass an ssl_context that does (load_verify_locations)"
+        )
+    text = f"TLS failed: this side does not accept the server's certificate ({told})"
+    return FailureReason.TLS_UNTRUSTED, text
 
 
 def explain_left(error: Exception) -> tuple[FailureReason, str]:

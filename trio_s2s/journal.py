@@ -1,7 +1,8 @@
 """The package's logger, and a guard against repeating itself."""
 
+import contextlib
 import logging
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -9,7 +10,16 @@ from trio_s2s.runtime import now
 
 __all__ = ["Journal", "log"]
 
-log: logging.Logger = logging.getLogger("trio_s2s")
+
+class _Harmless(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose handlers may raise: no connection is to end by a broken log."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        with contextlib.suppress(Exception):
+            super().log(level, msg, *args, **kwargs)
+
+
+log: Final = _Harmless(logging.getLogger("trio_s2s"))
 
 SILENCE: Final = 10.0
 """Seconds between two lines of the same kind about the same host."""

@@ -16,15 +16,14 @@ Nothing is ever a surprise to a caller: a message that breaks a rule raises
 from enum import Enum, auto
 from typing import Final
 
-from trio_s2s.codes import CloseCode, Kind
+from trio_s2s.buckets import Bucket
+from trio_s2s.codes import Kind
 from trio_s2s.errors import RemoteProtocolError
 from trio_s2s.forms import CHANNELS, MAX_TEXT, Message, clip
 from trio_s2s.windows import Limits, Window, weigh
 
 __all__ = ["Phase", "Protocol"]
 
-GLITCH_BURST: Final = 10_000
-GLITCH_REFILL: Final = 1_000
 MOST_OUTSTANDING: Final = 65_536
 """Requests that may wait for an answer, however many the other side would take."""
 
@@ -59,8 +58,6 @@ class Protocol:
         """The other side's requests that are not answered yet, and their weights."""
         self.outstanding: dict[int, int] = {}
         """Our requests that are not answered yet, and their weights."""
-        self.glitches: int = 0
-        """Messages that made no sense but do no harm."""
         self.late_responses: int = 0
         """Answers to requests whose callers had gone."""
         self.refused: int = 0
@@ -74,17 +71,22 @@ class Protocol:
         self._events_out = [Window(theirs.event_weight) for _ in range(CHANNELS)]
         self._events_in = [Window(ours.event_weight) for _ in range(CHANNELS)]
         self._owed: dict[int, int] = {}
-        self._glitches_allowed = GLITCH_BURST
+        # Who obeys sends one PING an interval, and each of its contracts once.
+        self._glitches = Bucket(
+            "messages that make no sense", burst=10_000, refill=1_000
+        )
+        self._pings = Bucket("PINGs", burst=1_000, refill=100)
+        self._contracts = Bucket("CONTRACTS", burst=1_000, refill=100)
         self._rules = {
             Kind.REQUEST: self._receive_request,
             Kind.RESPONSE: self._receive_response,
             Kind.EVENT: self._receive_event,
             Kind.CANCEL: self._receive_cancel,
             Kind.CREDIT: self._receive_credit,
-            Kind.PING: self._receive_anything,
+            Kind.PING: self._receive_ping,
             Kind.PONG: self._receive_anything,
             Kind.GOODBYE: self._receive_goodbye,
-            Kind.CONTRACTS: self._receive_anything,
+            Kind.CONTRACTS: self._receive_contracts,
         }
 
     @property
@@ -105,6 +107,11 @@ class Protocol:
     def takes_events(self, channel: int) -> bool:
         """Whether the other side takes events at all."""
         return not self._events_out[channel].shut
+
+    @property
+    def glitches(self) -> int:
+        """Messages that made no sense but did no harm."""
+        return self._glitches.taken
 
     # -- sending --
 
@@ -180,10 +187,9 @@ class Protocol:
         self.sent = Phase.LAST
 
     def refill(self) -> None:
-        """Forgive some glitches; called once an interval, since there is no clock."""
-        self._glitches_allowed = min(
-            GLITCH_BURST, self._glitches_allowed + GLITCH_REFILL
-        )
+        """Forgive some floods; called once an interval, since there is no clock."""
+        for bucket in self._glitches, self._pings, self._contracts:
+            bucket.refill()
 
     # -- receiving --
 
@@ -272,15 +278,18 @@ class Protocol:
             self.request_withdrawn(request_id)
         return True
 
+    def _receive_ping(self, _message: Message, _size: int) -> bool:
+        self._pings.take()
+        return True
+
+    def _receive_contracts(self, _message: Message, _size: int) -> bool:
+        self._contracts.take()
+        return True
+
     def _receive_anything(self, _message: Message, _size: int) -> bool:
         return True
 
     def glitch(self) -> bool:
         """Count a message that makes no sense; too many are a flood."""
-        self.glitches += 1
-        self._glitches_allowed -= 1
-        if self._glitches_allowed <= 0:
-            raise RemoteProtocolError(
-                f"{self.glitches:,} messages that make no sense", CloseCode.FLOOD
-            )
+        self._glitches.take()
         return False

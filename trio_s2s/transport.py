@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
-from trio_s2s.codes import REASON_OF_ERROR, DisconnectReason
+from trio_s2s.codes import REASON_OF_ERROR, CloseCode, DisconnectReason
 from trio_s2s.errors import RemoteProtocolError
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.runtime import now
@@ -185,6 +185,9 @@ class Transport:
                 await discard_rest(self._stream, half_close=False)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._lose(error)
+            except Exception as error:
+                self._break(error)
+                raise
         if self._write_error is not None:
             self._lose(self._write_error)
         self._reader_done.set()
@@ -215,6 +218,9 @@ class Transport:
                 # What the other side said before it went is worth more than our error.
                 self._write_error = error
                 self._reader_scope.deadline = now() + FAREWELL
+            except Exception as error:
+                self._break(error)
+                raise
         scope = self._writer_scope
         if scope.cancelled_caught and now() >= scope.deadline:
             self._owner.fail(
@@ -250,6 +256,14 @@ class Transport:
         return trio.lowlevel.Abort.SUCCEEDED
 
     # -- losing it --
+
+    def _break(self, error: Exception) -> None:
+        # A fault of ours, or no memory: it costs this connection, and nothing else.
+        self._owner.fail(
+            DisconnectReason.INTERNAL_ERROR,
+            f"{type(error).__name__} in the connection itself: {error}",
+            CloseCode.INTERNAL,
+        )
 
     def _lose(self, error: Exception) -> None:
         cause = error.__cause__
