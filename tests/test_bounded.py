@@ -6,7 +6,6 @@ import pytest
 import trio
 import trio.testing
 
-from tests.peers import Dialler
 from trio_s2s.bounded import run_last_hook, where_waiting
 from trio_s2s.calls import inside_handler
 
@@ -22,14 +21,14 @@ async def test_hook_runs_also_in_a_cancelled_scope(autojump_clock: Clock) -> Non
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await run_last_hook(hook, Dialler(), "on_failed", 3)
+        await run_last_hook(hook, "<Dialler>", "on_failed", 3)
     assert ran == [2]
 
 
 async def test_hook_is_cut_at_its_limit(
     autojump_clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await run_last_hook(trio.sleep_forever, Dialler(), "on_failed", 3)
+    await run_last_hook(trio.sleep_forever, "<Dialler>", "on_failed", 3)
     assert trio.current_time() == 3
     assert "on_failed took more than 3 s (hook_timeout)" in caplog.text
 
@@ -44,7 +43,7 @@ async def test_error_of_a_hook_is_logged_or_told(
 
     told: list[Exception] = []
     raised = told.append if is_told else None
-    await run_last_hook(hook, Dialler(), "on_disconnected", 3, raised)
+    await run_last_hook(hook, "<Dialler>", "on_disconnected", 3, raised)
     assert len(told) == is_told
     assert ("on_disconnected raised" in caplog.text) != is_told
 
@@ -60,7 +59,7 @@ async def test_hook_that_is_cut_while_it_raises_is_both(
             finally:
                 await _fail()
 
-    await run_last_hook(hook, Dialler(), "on_failed", 3)
+    await run_last_hook(hook, "<Dialler>", "on_failed", 3)
     assert "ValueError: on purpose" in caplog.text
 
 
@@ -72,7 +71,7 @@ async def test_hook_is_not_inside_a_handler() -> None:
         await trio.lowlevel.checkpoint()
 
     inside_handler.set(True)
-    await run_last_hook(hook, Dialler(), "on_failed", 3)
+    await run_last_hook(hook, "<Dialler>", "on_failed", 3)
     assert seen == [False]
     assert inside_handler.get()
 

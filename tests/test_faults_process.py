@@ -134,7 +134,7 @@ def broken_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broken]:
     logger.removeHandler(handler)
 
 
-async def test_g21_log_that_raises_harms_no_link(
+async def test_g21_k19_log_that_raises_harms_no_link(
     broken_log: Broken, autojump_clock: Clock
 ) -> None:
     class Raising(Far):

@@ -330,7 +330,7 @@ async def test_last_hook_is_shielded_and_bounded(
 ) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
-        await run_last_hook(trio.sleep_forever, Dialler(), "on_failed", 3)
+        await run_last_hook(trio.sleep_forever, "<Dialler>", "on_failed", 3)
     assert trio.current_time() == 3
     assert "on_failed took more than 3 s (hook_timeout)" in caplog.text
 

@@ -64,8 +64,11 @@ class Node:
     peers: Peers = attrs.field(factory=Peers)
     journal: Journal = attrs.field(factory=Journal)
     identity: Identity = attrs.field(init=False)
-    living: dict[Peer, bool] = attrs.field(factory=dict, init=False)
-    """The peers that are welcomed and not over; True for those that we dialled."""
+    living: dict[int, tuple[Peer, bool]] = attrs.field(factory=dict, init=False)
+    """The peers that are welcomed and not over; True for those that we dialled.
+
+    By `id`: an application's class may compare by value, or have no hash.
+    """
     handshaking: dict[bool, int] = attrs.field(init=False)
     grace: float | None = attrs.field(default=None, init=False)
     """Seconds that connections have to finish; None: the server is not stopping."""
@@ -96,13 +99,13 @@ class Node:
 
     def began(self, peer: Peer, *, dialled: bool) -> None:
         """Take note of a peer that was welcomed."""
-        self.living[peer] = dialled
+        self.living[id(peer)] = peer, dialled
         if self.grace is not None:
             self._say_goodbye(peer, self.grace)
 
     def ended(self, peer: Peer) -> None:
         """Take note of a peer that is over, after its `on_disconnected`."""
-        del self.living[peer]
+        del self.living[id(peer)]
         assert peer._session is not None
         reason = peer._session.connection.ending.reason
         assert reason is not None
@@ -122,7 +125,7 @@ class Node:
             return
         self.grace = grace
         self.peers.close()
-        for peer in list(self.living):
+        for peer, _ in list(self.living.values()):
             self._say_goodbye(peer, grace)
 
     async def all_ended(self) -> None:
@@ -143,7 +146,7 @@ class Node:
 
     def statistics(self) -> ApplicationStatistics:
         """Count what has happened so far."""
-        parts = [self._total, *(peer.statistics() for peer in self.living)]
+        parts = [self._total, *(peer.statistics() for peer, _ in self.living.values())]
         return ApplicationStatistics(
             inbound=self._count(self.handshaking[False], dialled=False),
             outbound=self._count(self.handshaking[True], dialled=True),
@@ -158,7 +161,7 @@ class Node:
         return ConnectionCounts(handshaking=handshaking, **states)
 
     def _of_side(self, dialled: bool) -> Iterable[Peer]:
-        return (peer for peer, side in self.living.items() if side is dialled)
+        return (peer for peer, side in self.living.values() if side is dialled)
 
     def _state(self, peer: Peer) -> str:
         assert peer._session is not None

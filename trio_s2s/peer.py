@@ -202,10 +202,11 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         if session is None:
             await trio.lowlevel.checkpoint()
             return
+        session.check_home(describe(self))
         session.connection.say_goodbye(
             DisconnectReason.LOCAL_CLOSE, detail or "closed by this side", code
         )
-        if self in inside_peers.get():
+        if any(peer is self for peer in inside_peers.get()):
             await trio.lowlevel.checkpoint()
         else:
             await session.finished.wait()
@@ -213,6 +214,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
     def abort(self) -> None:
         """Close at once, without a goodbye. Photon: `AbortConnection`."""
         if self._session is not None:
+            self._session.check_home(describe(self))
             self._session.connection.fail(
                 DisconnectReason.LOCAL_CLOSE, "aborted by this side"
             )
@@ -240,6 +242,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         ending = session.connection.ending
         if ending.reason is not None:
             raise ending.error(None, what)
+        session.check_home(describe(self))
         if send_parameters.encrypted and not session.connection.is_encrypted:
             raise LocalProtocolError(
                 f"{what} must travel encrypted, and this connection has no TLS"

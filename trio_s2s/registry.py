@@ -18,14 +18,15 @@ class Peers:
     """
 
     def __init__(self) -> None:
-        self._peers: dict[Peer, None] = {}
+        # By `id`: an application's class may compare by value, or have no hash.
+        self._peers: dict[int, Peer] = {}
         self._by_id: dict[str, Peer] = {}
         self._moved = trio.lowlevel.ParkingLot()
         self._is_closed = False
 
     def __iter__(self) -> Iterator[Peer]:
         """Go through those that are connected now."""
-        return iter(list(self._peers))
+        return iter(list(self._peers.values()))
 
     def __len__(self) -> int:
         """Count those that are connected now."""
@@ -33,7 +34,7 @@ class Peers:
 
     def __contains__(self, who: object) -> bool:
         """Whether a peer, or a server of this id, is connected."""
-        return (self._by_id if isinstance(who, str) else self._peers).__contains__(who)
+        return who in self._by_id if isinstance(who, str) else id(who) in self._peers
 
     def __repr__(self) -> str:
         """Say who is connected, for a log."""
@@ -64,18 +65,18 @@ class Peers:
             raise PeerDisconnectedError(reason, f"{awaited}: this server has stopped")
 
     def add(self, peer: Peer) -> None:
-        self._peers[peer] = None
+        self._peers[id(peer)] = peer
         if peer.server_id:
             self._by_id[peer.server_id] = peer
         self._moved.unpark_all()
 
     def remove(self, peer: Peer) -> None:
         """Take a peer out, if it was in."""
-        if self._peers.pop(peer, self) is self:
+        if self._peers.pop(id(peer), None) is None:
             return
         if self._by_id.get(peer.server_id) is peer:
             del self._by_id[peer.server_id]
-            for other in self._peers:
+            for other in self._peers.values():
                 if other.server_id == peer.server_id:
                     self._by_id[peer.server_id] = other
         self._moved.unpark_all()

@@ -84,7 +84,7 @@ class Running:
         for listener in list(self._listeners):
             await listener.aclose()
         await trio.lowlevel.checkpoint()
-        if not any(peer in self.node.living for peer in inside_peers.get()):
+        if not any(id(peer) in self.node.living for peer in inside_peers.get()):
             await self.node.all_ended()
         is_finished = not self.node.living
         return StopReport(tuple(self.node.reports), is_finished=is_finished)

@@ -29,10 +29,21 @@ class Session:
     finished: trio.Event = attrs.field(factory=trio.Event)
     """Set when `on_disconnected` has run and the stream is closed."""
 
+    home: trio.lowlevel.TrioToken = attrs.field(
+        factory=trio.lowlevel.current_trio_token
+    )
+    """The run of Trio that it lives in."""
+
     running_at_stop: int = 0
     """Requests of the other side that ran when the server was stopped."""
     running_at_end: int = 0
     """Those of them that still ran when the time was over."""
+
+    def check_home(self, who: str) -> None:
+        """Raise RuntimeError in a thread or in a run of Trio that is not its own."""
+        if trio.lowlevel.current_trio_token() is not self.home:
+            text = "belongs to another run of Trio; use trio.from_thread to get there"
+            raise RuntimeError(f"{who} {text}")
 
     def statistics(self) -> PeerStatistics:
         """Count what has happened so far."""
