@@ -170,13 +170,10 @@ def bear_stream(rng: random.Random, data: bytes) -> str:
 
 def check(protocol: Protocol) -> None:
     """See that what is counted can be true."""
-    windows = [
-        protocol._requests_in,
-        protocol._requests_out,
-        *protocol._events_in,
-        *protocol._events_out,
-    ]
-    assert all(window.weight >= 0 <= window.count for window in windows)
+    requests = [protocol._requests_in, protocol._requests_out]
+    events = [*protocol._events_in, *protocol._events_out]
+    assert all(window.weight >= 0 for window in requests + events)
+    assert all(0 <= window.count <= window.slots for window in requests)
     assert protocol._requests_in.weight == sum(protocol.running.values())
     assert protocol._requests_out.weight == sum(protocol.outstanding.values())
 

@@ -12,11 +12,11 @@ def test_nothing_but_messages_and_the_one_error(
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    counts = fuzz.run(seed, iter(range(40)))
+    counts = fuzz.run(seed, iter(range(15)))
     ends = {end.partition(": ")[0] for end in counts}
     assert ends == set(fuzz.TARGETS)
-    assert counts["server: lived"] == 40
-    assert counts["stream: taken"] > 20 < counts["stream: DECODE"]
+    assert counts["server: lived"] == 15
+    assert counts["stream: taken"] > 8 < counts["stream: DECODE"]
 
 
 def test_one_input_can_be_tried_again() -> None:

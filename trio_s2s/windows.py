@@ -37,7 +37,10 @@ class Limits:
 
 
 class Window:
-    """The messages of one kind that are under way; both sides keep the same count."""
+    """The messages of one kind that are under way; both sides keep the same count.
+
+    Where CREDIT gives weight back in lumps, only the weight says something.
+    """
 
     __slots__ = ("count", "max_weight", "slots", "weight")
 
