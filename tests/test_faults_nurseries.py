@@ -184,7 +184,7 @@ async def test_j18_generator_that_holds_a_peer_closes_it(
         async def answers() -> AsyncGenerator[str]:
             async with open_peer(server.listener.dial(), lambda: peer):
                 while True:
-                    yield await peer.request(Echo("x"))
+                    yield await peer.request(Echo("x"))  # noqa: ASYNC119  it is closed
 
         async with aclosing(answers()) as gone_through:
             async for answer in gone_through:
