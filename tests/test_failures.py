@@ -91,6 +91,7 @@ def tls(reason: str) -> ssl.SSLError:
         (broken(certificate(9)), FailureReason.TLS_EXPIRED, "not valid yet"),
         (broken(certificate(18)), FailureReason.TLS_UNTRUSTED, "self-signed"),
         (broken(certificate(26)), FailureReason.TLS_UNTRUSTED, "not one for servers"),
+        (broken(certificate(85)), FailureReason.TLS_UNTRUSTED, "does not accept"),
         (broken(tls("WRONG_VERSION_NUMBER")), FailureReason.NOT_TLS, "not speak TLS"),
         (broken(tls("UNSUPPORTED_PROTOCOL")), FailureReason.TLS_VERSION, "version"),
         (broken(tls("VERY_ODD")), FailureReason.TLS_ERROR, "TLS failed: very odd"),

@@ -37,7 +37,8 @@ class Mover:
         self.ends = 0
         self.outgoing: list[tuple[bytes, Told]] = []
         self.failures: list[tuple[DisconnectReason, str, int | None]] = []
-        self.error: RemoteProtocolError | None = None
+        self.error: Exception | None = None
+        self.write_error: Exception | None = None
         self.on_fail: Callable[[], None] = lambda: None
 
     def take_data(self, data: bytes | bytearray) -> None:
@@ -55,6 +56,8 @@ class Mover:
         self.ends += 1
 
     def give_frame(self) -> tuple[bytes, Told]:
+        if self.write_error is not None:
+            raise self.write_error
         return self.outgoing.pop(0) if self.outgoing else (b"", [])
 
     def fail(
@@ -190,6 +193,19 @@ async def test_reset_stream_is_told_from_a_lost_one() -> None:
             assert text in link.owner.failures[0][1]
             assert link.owner.failures[0][2] is None
             await link.transport.close(farewell=False)
+
+
+@pytest.mark.parametrize("place", ["error", "write_error"])
+async def test_fault_of_our_own_is_told_and_comes_out(place: str) -> None:
+    told: list[DisconnectReason] = []
+    with pytest.RaisesGroup(MemoryError, flatten_subgroups=True):
+        async with at_work() as link:
+            setattr(link.owner, place, MemoryError())
+            link.owner.on_fail = lambda: told.extend(link.reasons)
+            link.transport.wake_writer()
+            await link.far.stream.send_all(b"a")
+            await settled()
+    assert told == [DisconnectReason.INTERNAL_ERROR]
 
 
 # -- the writer --
