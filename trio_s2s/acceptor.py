@@ -30,6 +30,7 @@ from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitRequest
 from trio_s2s.node import Node
 from trio_s2s.peer import InboundPeer
+from trio_s2s.runtime import timer
 from trio_s2s.transport import (
     addresses_of,
     closing,
@@ -121,7 +122,7 @@ class Acceptor:
     async def _refuse(self, stream: trio.abc.Stream, text: str) -> None:
         self._refusing += 1
         try:
-            with trio.move_on_after(self._config.handshake_timeout):
+            with timer(self._config.handshake_timeout):
                 await self._reject(stream, CloseCode.BUSY, text)
         finally:
             self._refusing -= 1
@@ -136,7 +137,7 @@ class Acceptor:
         is_rejected = False
         if self._ssl_context is not None:
             stream = trio.SSLStream(stream, self._ssl_context, server_side=True)
-        with trio.move_on_after(limit) as scope:
+        with timer(limit) as scope:
             try:
                 if isinstance(stream, trio.SSLStream):
                     came = "half of TLS, or less"

@@ -4,10 +4,9 @@ import linecache
 import traceback
 from collections.abc import Awaitable, Callable
 
-import trio
-
 from trio_s2s.calls import inside_handler
 from trio_s2s.journal import log
+from trio_s2s.runtime import timer
 
 __all__ = ["run_last_hook", "where_waiting"]
 
@@ -24,7 +23,7 @@ async def run_last_hook(
     """Run a hook shielded and bounded; its errors are logged, or given to `raised`."""
     is_inside = inside_handler.set(False)
     try:
-        with trio.move_on_after(limit, shield=True) as scope:
+        with timer(limit, shield=True) as scope:
             await hook()
     except Exception as error:
         if raised is not None:

@@ -13,6 +13,7 @@ from trio_s2s.errors import LocalProtocolError, MessageTooLargeError
 from trio_s2s.forms import Message
 from trio_s2s.outbox import BATCH, Outbox
 from trio_s2s.protocol import Protocol
+from trio_s2s.runtime import current_runtime, timer
 from trio_s2s.tickets import Call, Post, Ticket
 
 __all__ = ["Calls", "inside_handler"]
@@ -227,7 +228,7 @@ class Calls:
             self._flushing[ticket] = None
             ticket.entry.on_sent = partial(self._flushed, ticket)
         if ticket.scope is not None:
-            ticket.scope.deadline = math.inf
+            current_runtime.get().restart(ticket.scope, math.inf)
         self._wake_writer()
         return True
 
@@ -244,7 +245,7 @@ class Calls:
         if not (in_lane and inside_handler.get()):
             await trio.lowlevel.wait_task_rescheduled(give_up)
             return
-        with trio.move_on_after(self._handler_wait) as ticket.scope:
+        with timer(self._handler_wait) as ticket.scope:
             await trio.lowlevel.wait_task_rescheduled(give_up)
         if ticket.scope.cancelled_caught:
             raise ticket.busy(

@@ -27,6 +27,7 @@ from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitResponse
 from trio_s2s.node import Node
 from trio_s2s.peer import OutboundPeer
+from trio_s2s.runtime import timer
 from trio_s2s.security import check_context, check_port, refuse_plain_text
 from trio_s2s.transport import receive_frame, send_frame, show_address
 
@@ -84,8 +85,10 @@ class Dialler:
 
     async def _connect(self, peer: OutboundPeer, frame: bytes) -> Life:
         try:
-            with trio.fail_after(self.node.config.connect_timeout):
+            with timer(self.node.config.connect_timeout) as scope:
                 stream = await self.dial()
+            if scope.cancelled_caught:
+                raise trio.TooSlowError
         except (OSError, UnicodeError, trio.TooSlowError) as error:
             raise explain_failure(error, self.where) from error
         try:
@@ -102,7 +105,7 @@ class Dialler:
         limit = self.node.config.handshake_timeout
         has_tls: bool | None = None
         try:
-            with trio.move_on_after(limit):
+            with timer(limit):
                 if isinstance(stream, trio.SSLStream):
                     has_tls = False
                     await stream.do_handshake()

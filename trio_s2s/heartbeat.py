@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from trio_s2s.runtime import now
+from trio_s2s.runtime import now, sleep
 
 __all__ = ["Heartbeat"]
 
@@ -67,7 +67,7 @@ class Heartbeat:
         delay = 0.0
         while True:
             due = seen + delay + self.interval * (missed + 1)
-            await trio.sleep_until(due)
+            await sleep(due - now())
             tick()
             if self.last_received != seen:
                 seen, missed, delay = self.last_received, 0, 0.0

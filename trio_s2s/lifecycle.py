@@ -18,6 +18,7 @@ from trio_s2s.journal import log
 from trio_s2s.node import Node
 from trio_s2s.peer import Peer, describe
 from trio_s2s.protocol import Protocol
+from trio_s2s.runtime import timer
 from trio_s2s.session import Session
 from trio_s2s.tasks import Tasks, in_acceptor_hook, inside_peers, reported
 from trio_s2s.tasktree import task_tree
@@ -130,7 +131,7 @@ class Life:
                 await self._drain(dispatcher)
             finally:
                 try:
-                    with trio.move_on_after(self._leave_timeout, shield=True):
+                    with timer(self._leave_timeout, shield=True):
                         await self._end(io, session, dispatcher)
                 finally:
                     self._node.ended(self._peer)
@@ -153,8 +154,9 @@ class Life:
             in_acceptor_hook.set(self._peer)
         failed = partial(self._task_failed, name="on_connected")
         try:
-            with reported(failed), trio.move_on_after(limit) as scope:
+            with reported(failed), timer(limit) as scope:
                 try:
+                    self._node.hook_runs(self._peer, "on_connected")
                     await self._peer.on_connected()
                 except BaseException as error:
                     place = where_waiting(error)
@@ -199,7 +201,7 @@ class Life:
     # -- disconnected --
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
-        with trio.move_on_after(self._connection.drain_timeout):
+        with timer(self._connection.drain_timeout):
             await self._connection.drain(
                 lambda: self._is_connecting or dispatcher.has_work,
                 lambda: dispatcher.has_answers,
@@ -212,11 +214,11 @@ class Life:
         if self.ending.reason is None:
             self._connection.fail(*attrs.astuple(self._node.farewell))
         self._connection.calls.end_all()
-        with trio.move_on_after(ANSWERS):
+        with timer(ANSWERS):
             await self._connection.settle(lambda: dispatcher.has_answers)
         dispatcher.close()
         session.running_at_end = len(self._connection.protocol.running)
-        with trio.move_on_after(limit) as scope:
+        with timer(limit) as scope:
             await session.tasks.cancel("the peer is disconnected")
         if scope.cancelled_caught:
             log.warning(
@@ -240,6 +242,7 @@ class Life:
 
     async def _on_disconnected(self) -> None:
         assert self.ending.reason is not None
+        self._node.hook_runs(self._peer, "on_disconnected", self.ending.reason.name)
         await self._peer.on_disconnected(self.ending.reason, self.ending.detail)
 
     def _raise_errors(self) -> None:

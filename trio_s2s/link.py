@@ -20,7 +20,7 @@ from trio_s2s.errors import (
 from trio_s2s.lifecycle import Life
 from trio_s2s.messages import OperationRequest, OperationResponse
 from trio_s2s.peer import OutboundPeer, describe
-from trio_s2s.runtime import now
+from trio_s2s.runtime import now, sleep
 
 __all__ = ["Link"]
 
@@ -111,7 +111,7 @@ class Link(Generic[P]):
         delay = 0.0
         while not self._is_stopped:
             with trio.CancelScope() as self._dialling:
-                await trio.sleep(delay)
+                await sleep(delay)
                 life = await self._connect()
             if self._dialling.cancelled_caught:
                 return
@@ -157,6 +157,7 @@ class Link(Generic[P]):
         self._why_not = str(error)
         attempt = f"next attempt in {delay:.1f} s (attempt {self._backoff.failures})"
         self._tell(logging.WARNING, error.reason.name, f"{error}; {attempt}")
+        self._dialler.node.hook_runs(peer, "on_failed", error.reason.name)
         hook = partial(peer.on_failed, error)
         limit = self._dialler.node.config.hook_timeout
         await run_last_hook(hook, describe(peer), "on_failed", limit)

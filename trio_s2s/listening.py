@@ -10,6 +10,7 @@ import trio
 
 from trio_s2s.errors import ListenError
 from trio_s2s.journal import Journal
+from trio_s2s.runtime import sleep
 from trio_s2s.transport import closing, show_address
 from trio_s2s.unix import UnixListener
 
@@ -73,7 +74,7 @@ async def _accept(listener: trio.abc.Listener[Any], journal: Journal) -> Any:
             if error.errno not in _NO_ROOM:
                 raise ListenError(text) from error
             journal.tell(logging.ERROR, "accept", name, text)
-            await trio.sleep(PAUSE)
+            await sleep(PAUSE)
         except Exception as error:
             # One listener of a user's own must not end the others.
             text = f"no connection can be accepted on {name}: {error!r}"

@@ -117,6 +117,10 @@ class Node:
             self.reports.append(peer._session.report(name))
         self._moved.unpark_all()
 
+    def hook_runs(self, peer: Peer, hook: str, why: str = "") -> None:
+        """Let the runtime know of a hook, which may be a test's."""
+        self.runtime.hook_runs(self.name, peer.server_id, hook, why)
+
     # -- the end of all --
 
     def stop(self, grace: float) -> None:

@@ -31,6 +31,7 @@ async def _open(create_peer: Callable[[], P], dialler: Dialler) -> AsyncGenerato
     try:
         life = await dialler.connect(peer)
     except ConnectionFailedError as failed:
+        dialler.node.hook_runs(peer, "on_failed", failed.reason.name)
         hook = partial(peer.on_failed, failed)
         limit = dialler.node.config.hook_timeout
         await run_last_hook(hook, describe(peer), "on_failed", limit)  # noqa: ASYNC120  shielded

@@ -10,7 +10,7 @@ import trio
 
 from trio_s2s.unix import open_unix_listener
 
-__all__ = ["Listeners", "Runtime", "current_runtime", "now"]
+__all__ = ["Listeners", "Runtime", "current_runtime", "now", "sleep", "timer"]
 
 Listeners = Sequence[trio.abc.Listener[Any]]
 
@@ -31,6 +31,17 @@ class Runtime:
         """Draw a number between 0 and `most`."""
         return random.uniform(0, most)
 
+    def timer(self, seconds: float, *, shield: bool = False) -> trio.CancelScope:
+        """Make a scope that cancels a block after so many seconds."""
+        return trio.CancelScope(deadline=now() + seconds, shield=shield)
+
+    def restart(self, scope: trio.CancelScope, seconds: float) -> None:
+        """Let a scope of `timer` cancel its block so many seconds from now."""
+        scope.deadline = now() + seconds
+
+    def hook_runs(self, server: str, other: str, hook: str, why: str) -> None:
+        """Take note that a hook begins to run, for a peer of another server."""
+
     async def open_tcp_stream(self, host: str, port: int) -> trio.abc.Stream:
         """Connect by TCP, to whichever of the host's addresses answers first."""
         return await trio.open_tcp_stream(host, port)
@@ -48,6 +59,20 @@ class Runtime:
     async def open_unix_listeners(self, path: str, backlog: int | None) -> Listeners:
         """Listen on a path."""
         return [await open_unix_listener(path, backlog)]
+
+
+def timer(seconds: float, *, shield: bool = False) -> trio.CancelScope:
+    """Make a scope that cancels a block after so many seconds, on the current runtime.
+
+    Every timer of the package is made here, so that a test can let them stand still.
+    """
+    return current_runtime.get().timer(seconds, shield=shield)
+
+
+async def sleep(seconds: float) -> None:
+    """Wait for so many seconds, on the current runtime."""
+    with timer(seconds):
+        await trio.sleep_forever()
 
 
 current_runtime: ContextVar[Runtime] = ContextVar("runtime", default=Runtime())  # noqa: B039  it has no state

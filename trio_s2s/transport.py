@@ -12,7 +12,7 @@ import trio
 from trio_s2s.codes import REASON_OF_ERROR, CloseCode, DisconnectReason
 from trio_s2s.errors import RemoteProtocolError
 from trio_s2s.framing import FrameDecoder
-from trio_s2s.runtime import now
+from trio_s2s.runtime import current_runtime, now, timer
 
 __all__ = [
     "Owner",
@@ -65,7 +65,7 @@ async def discard_rest(stream: trio.abc.Stream, *, half_close: bool = True) -> N
 
     To close on unread data would reset the connection, and with it what was sent last.
     """
-    with trio.move_on_after(FAREWELL):
+    with timer(FAREWELL):
         try:
             if half_close and isinstance(stream, trio.abc.HalfCloseableStream):
                 await stream.send_eof()
@@ -146,8 +146,9 @@ class Transport:
         self._send_timeout = send_timeout
         self._parked: trio.lowlevel.Task | None = None
         self._write_error: Exception | None = None
-        self._reader_scope = trio.CancelScope(shield=True)
-        self._writer_scope = trio.CancelScope(shield=True)
+        self._runtime = current_runtime.get()
+        self._reader_scope = timer(math.inf, shield=True)
+        self._writer_scope = timer(math.inf, shield=True)
         self._reader_done = trio.Event()
         self._writer_done = trio.Event()
 
@@ -166,7 +167,7 @@ class Transport:
         """Close the stream; with a farewell, let both tasks finish first, for 1 s."""
         with trio.CancelScope(shield=True):  # It lasts for FAREWELL at most.
             if farewell:
-                with trio.move_on_after(FAREWELL):
+                with timer(FAREWELL):
                     await self._writer_done.wait()
                     await self._reader_done.wait()
             self._reader_scope.cancel(reason="the connection is closed")
@@ -217,7 +218,7 @@ class Transport:
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 # What the other side said before it went is worth more than our error.
                 self._write_error = error
-                self._reader_scope.deadline = now() + FAREWELL
+                self._runtime.restart(self._reader_scope, FAREWELL)
             except Exception as error:
                 self._break(error)
                 raise
@@ -246,10 +247,10 @@ class Transport:
     async def _send(self, frame: bytes) -> None:
         view = memoryview(frame)
         for start in range(0, len(frame), SEND_SIZE):
-            self._writer_scope.deadline = now() + self._send_timeout
+            self._runtime.restart(self._writer_scope, self._send_timeout)
             await self._stream.send_all(view[start : start + SEND_SIZE])
             self.bytes_sent += len(view[start : start + SEND_SIZE])
-        self._writer_scope.deadline = math.inf
+        self._runtime.restart(self._writer_scope, math.inf)
 
     def _unpark(self, _: object) -> trio.lowlevel.Abort:
         self._parked = None
