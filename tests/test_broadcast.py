@@ -17,7 +17,6 @@ from trio_s2s import (
     Event,
     EventData,
     InitRequest,
-    LocalProtocolError,
     Operation,
     PeerConfig,
     codec,
@@ -188,11 +187,15 @@ async def test_event_too_large_for_one_reaches_the_others(
         assert (small.record, large.record[1:]) == (["connected"], ["event 5"])
 
 
-async def test_who_takes_no_events_is_told_as_an_error(autojump_clock: Clock) -> None:
+async def test_who_takes_no_events_is_missed_and_nobody_else(
+    autojump_clock: Clock,
+) -> None:
     deaf = PeerConfig(max_event_weight=0)
-    async with readers(deaf) as (server, _):
-        with pytest.raises(LocalProtocolError, match="takes none at all"):
-            await server.broadcast(Note(1), server.peers)
+    async with readers(None, deaf, None) as (server, [one, _, other]):
+        missed = await server.broadcast(Note(1), server.peers)
+        assert len(missed) == 1
+        await settled()
+        assert one.record == other.record == ["connected", "note 1"]
 
 
 async def test_handler_waits_no_longer_than_handler_wait(
@@ -231,8 +234,8 @@ async def test_what_cannot_be_sent_at_all_is_an_error(autojump_clock: Clock) -> 
             await server.broadcast("hello", server.peers)  # type: ignore[arg-type]  # on purpose
         with pytest.raises(ValueError, match="slow is 'wait', 'skip' or"):
             await server.broadcast(Note(1), [], slow="never")  # type: ignore[arg-type]  # on purpose
-        with pytest.raises(LocalProtocolError, match="not connected yet"):
-            await server.broadcast(Note(1), [Caller()])
+        nobody = Caller()
+        assert await server.broadcast(Note(1), [nobody]) == [nobody]
         await settled()
         assert reader.record == ["connected"]
     assert issubclass(Note, Event)

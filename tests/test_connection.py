@@ -358,7 +358,7 @@ async def test_flood_of_nonsense_ends_the_connection(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with at_work() as near:
-        await near.far.send(*[[99]] * 10_000)
+        await near.far.send(*[[99]] * 10_001)
         assert (await near.far.receive())[1] == CloseCode.FLOOD
         assert near.ending.reason is DisconnectReason.FLOOD
 

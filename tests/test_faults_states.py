@@ -285,10 +285,10 @@ async def test_c16_pong_to_nothing_is_counted(nursery: trio.Nursery) -> None:
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        pytest.param([Kind.PING, 1], "1,000 PINGs", id="C17 PING"),
-        pytest.param([Kind.CONTRACTS, []], "1,000 CONTRACTS", id="C31 CONTRACTS"),
-        pytest.param([99], "10,000 messages that make no", id="C31 unknown kind"),
-        pytest.param([Kind.PONG, 5], "10,000 messages that make no", id="C16 PONG"),
+        pytest.param([Kind.PING, 1], "1,001 PINGs", id="C17 PING"),
+        pytest.param([Kind.CONTRACTS, []], "1,001 CONTRACTS", id="C31 CONTRACTS"),
+        pytest.param([99], "10,001 messages that make no", id="C31 unknown kind"),
+        pytest.param([Kind.PONG, 5], "10,001 messages that make no", id="C16 PONG"),
     ],
 )
 async def test_flood_of_what_is_cheap_ends_the_connection(

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "trio_s2s"
 ROWS = (
     ("backoff", "codes", "lanes", "service", "tasktree", "unix"),
     ("errors", "runtime", "statistics"),
-    ("heartbeat", "journal"),
+    ("heartbeat", "journal", "settling"),
     ("buckets", "messages", "config", "security", "ending", "failures", "foreign"),
     ("values", "forms", "framing", "windows", "hooks"),
     ("contracts", "codec", "outbox"),

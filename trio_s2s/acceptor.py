@@ -81,15 +81,14 @@ class Acceptor:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Shake hands, and run the peer, if it comes to one."""
-        guest = Guest.of(stream)
         try:
             async with closing(stream):
-                life = await self._admit(stream, guest)
+                life = await self._admit(stream, Guest.of(stream))
                 if life is not None:
                     await life.run()
         except Exception:
             # A bug of this package must not end the listener and all other peers.
-            log.exception("connection from %s ended with an unexpected error", guest)
+            log.exception("a connection ended with an unexpected error")
 
     async def _admit(self, stream: trio.abc.Stream, guest: Guest) -> Life | None:
         """Shake hands, if not too many are at it already."""
@@ -178,6 +177,21 @@ class Acceptor:
                 CloseCode.PROTOCOL, "HELLO was followed by more, before WELCOME"
             )
         node = self._choose(hello.application_name)
+        with node.welcomes():
+            peer = await self._welcome(node, hello, stream)
+            return Life.begin(
+                peer,
+                stream,
+                decoder,
+                hello.identity,
+                hello.terms,
+                node,
+                is_dialled=False,
+            )
+
+    async def _welcome(
+        self, node: Node, hello: Hello, stream: trio.abc.Stream
+    ) -> InboundPeer:
         peer = _make_peer(node, hello, stream)
         try:
             frame = welcome(node.identity, peer.response_object, node.config)
@@ -187,9 +201,7 @@ class Acceptor:
                 "the server's response object can't travel; its log says why",
             ) from error
         await send_frame(stream, frame)
-        return Life.begin(
-            peer, stream, decoder, hello.identity, hello.terms, node, is_dialled=False
-        )
+        return peer
 
     def _choose(self, name: str) -> Node:
         """Find the application that a dialler wants."""
@@ -243,7 +255,8 @@ class Acceptor:
 
 def _make_peer(node: Node, hello: Hello, stream: trio.abc.Stream) -> InboundPeer:
     local, remote = addresses_of(stream)
-    port = local.rpartition(":")[2]
+    # A path is no address, whatever is behind its last colon.
+    port = "" if local.startswith("/") else local.rpartition(":")[2]
     request = InitRequest(
         hello.application_name,
         hello.identity.server_id,

@@ -131,7 +131,10 @@ class Application:
             show_address((host, port)),
             running.node.runtime.open_tcp_listeners(port, host, backlog),
         )
-        running.listen(listeners, Acceptor([running.node], ssl_context))
+        if running.stopped.is_set():
+            for listener in listeners:
+                await listener.aclose()
+        self._at_work.listen(listeners, Acceptor([running.node], ssl_context))
         return listeners
 
     @overload

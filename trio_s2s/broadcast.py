@@ -10,6 +10,7 @@ from trio_s2s.calls import Calls
 from trio_s2s.codes import CloseCode, DisconnectReason
 from trio_s2s.contracts import Event
 from trio_s2s.errors import (
+    LocalProtocolError,
     MessageTooLargeError,
     PeerBusyError,
     PeerClosedError,
@@ -26,6 +27,7 @@ Slow = Literal["wait", "skip", "disconnect"]
 """What becomes of a peer that can't take an event now."""
 
 _MISSED = (
+    LocalProtocolError,  # It takes no events at all.
     MessageTooLargeError,
     PeerBusyError,
     PeerClosedError,

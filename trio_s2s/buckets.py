@@ -23,7 +23,7 @@ class Bucket:
         """Account for one more; too many are a flood, and the other side's error."""
         self.taken += 1
         self._left -= 1
-        if self._left <= 0:
+        if self._left < 0:
             raise RemoteProtocolError(
                 f"{self.taken:,} {self._what}, of which {self._refill:,} an interval"
                 f" are allowed after {self._burst:,}",

@@ -29,6 +29,7 @@ from trio_s2s.heartbeat import Heartbeat
 from trio_s2s.outbox import Outbox
 from trio_s2s.protocol import Phase, Protocol
 from trio_s2s.runtime import now
+from trio_s2s.settling import Settling
 from trio_s2s.transport import Transport
 
 __all__ = ["Connection", "Receiver"]
@@ -69,8 +70,7 @@ class Connection:
         self.heartbeat = heartbeat
         self.outbox: Outbox = Outbox(config.send_buffer)
         self.transport: Transport = Transport(stream, self, config.send_timeout)
-        self.drain_timeout: float = config.drain_timeout
-        """Seconds that a goodbye leaves for what was accepted."""
+        self.work: Settling = Settling(config.drain_timeout)
         self.messages_received: int = 0
         self.events_unsent: int = 0
         """Events that were accepted for sending, until the end cut them off."""
@@ -78,7 +78,6 @@ class Connection:
         self._receiver: Receiver | None = None
         wake = self.transport.wake_writer
         self.calls: Calls = Calls(protocol, self.outbox, wake, config.handler_wait)
-        self._moved = trio.lowlevel.ParkingLot()
         self._is_over = False
         self.is_lost: bool = False
         self._has_farewell = False
@@ -121,8 +120,8 @@ class Connection:
         self.heartbeat.ask(self._send_ping)
 
     def moved(self) -> None:
-        """Let `settle` look again."""
-        self._moved.unpark_all()
+        """Let who waits for the end of all work look again."""
+        self.work.moved()
 
     # -- ending --
 
@@ -132,9 +131,16 @@ class Connection:
             self._send_goodbye(code, detail, last=False)
 
     def fail(
-        self, reason: DisconnectReason, detail: str, code: int | None = None
+        self,
+        reason: DisconnectReason,
+        detail: str,
+        code: int | None = None,
+        told: str | None = None,
     ) -> None:
-        """End at once: every caller learns why; a code is told to the other side."""
+        """End at once: every caller learns why; a code is told to the other side.
+
+        So is the detail, or else what is `told`.
+        """
         self._record(reason, detail)
         if self._is_over:
             return
@@ -143,7 +149,7 @@ class Connection:
         self._drop_unsent()
         if code is None:
             self.protocol.abandon()
-        self.finish(code or CloseCode.CLOSED, detail)
+        self.finish(code or CloseCode.CLOSED, detail if told is None else told)
 
     async def drain(
         self, has_work: Callable[[], bool], has_answers: Callable[[], bool]
@@ -156,12 +162,7 @@ class Connection:
             is_done = self.protocol.is_done and not self.outbox
             return has_work() or not (is_done or self._is_over)
 
-        await self.settle(is_busy)
-
-    async def settle(self, is_busy: Callable[[], bool]) -> None:
-        """Wait while something is at work; asked again whenever something `moved`."""
-        while is_busy():
-            await self._moved.park()
+        await self.work.wait_within_limit(is_busy)
 
     def finish(self, code: int = CloseCode.CLOSED, detail: str = "") -> None:
         """Say the last GOODBYE, unless it was said; there are no answers any more."""

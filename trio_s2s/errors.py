@@ -93,6 +93,13 @@ class ConnectionRejectedError(ConnectionFailedError):
     """The other side said no; an acceptor raises it in `create_peer` to say so."""
 
     def __init__(self, code: int, debug_message: str = "", where: str = "") -> None:
+        # It is easily called with the text alone, or without one.
+        given: tuple[Any, Any] = code, debug_message
+        match given:
+            case (int(), str()):
+                pass
+            case _:
+                raise TypeError(f"a rejection has a code and a text, not {given!r}")
         super().__init__(
             f"{where or 'the other side'} rejected the connection with code {code}:"
             f" {debug_message or 'no reason given'}",

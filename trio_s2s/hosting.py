@@ -44,7 +44,8 @@ async def open_application(application: A) -> AsyncGenerator[A]:
             await application.setup()
             running.open()
             yield application
-            await application.stop()
+            # Its own run: somebody may have opened the application again already.
+            await running.stop(application.config.drain_timeout)
     except BaseException:
         await _tear_down(application, errors)  # noqa: ASYNC102  shielded and bounded
         for error in errors:
@@ -65,8 +66,8 @@ async def run_application(
     `started` gives the application when `setup` is done.
     """
     async with open_application(application):
-        task_status.started(application)
         running = application._running
+        task_status.started(application)
         await running.stopped.wait()
 
 

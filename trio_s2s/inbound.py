@@ -66,8 +66,7 @@ async def serve_peers(  # noqa: ASYNC128  serve_nodes does it
     if not listeners:
         raise ValueError("serve_peers needs at least one listener")
     check_context(ssl_context, listens=True)
-    if isinstance(create_peer, type) and not issubclass(create_peer, InboundPeer):
-        raise TypeError(f"{create_peer.__name__} is no InboundPeer: it can't accept")
+    _check_class(create_peer)
     node = Node(create_peer=create_peer, config=config or PeerConfig())
     await serve_nodes([node], listeners, ssl_context, handler_nursery, task_status)
 
@@ -107,6 +106,7 @@ async def serve_tcp(  # noqa: ASYNC128  serve_peers does it
 
     Cancellation: every peer says goodbye, and its `on_disconnected` runs.
     """
+    _check_class(create_peer)
     check_port(port, lowest=0)
     check_context(ssl_context, listens=True)
     refuse_plain_text("listening on", host, ssl_context, insecure)
@@ -142,6 +142,7 @@ async def serve_unix(  # noqa: ASYNC128  serve_peers does it
     Raises:
         ListenError: The path can't be listened on.
     """
+    _check_class(create_peer)
     where = os.fspath(path)
     listeners = await listening_on(
         where, current_runtime.get().open_unix_listeners(where, backlog)
@@ -153,3 +154,9 @@ async def serve_unix(  # noqa: ASYNC128  serve_peers does it
         handler_nursery=handler_nursery,
         task_status=task_status,
     )
+
+
+def _check_class(create_peer: CreatePeer) -> None:
+    """Find out before anything listens that a class is the wrong one."""
+    if isinstance(create_peer, type) and not issubclass(create_peer, InboundPeer):
+        raise TypeError(f"{create_peer.__name__} is no InboundPeer: it can't accept")

@@ -16,7 +16,7 @@ class _Harmless(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         with contextlib.suppress(Exception):
-            super().log(level, msg, *args, **kwargs)
+            super().log(level, msg, *args, stacklevel=2, **kwargs)
 
 
 log: Final = _Harmless(logging.getLogger("trio_s2s"))

@@ -166,7 +166,7 @@ class Life:
             self._connection.moved()
         if scope.cancelled_caught:
             text = f"on_connected took more than {limit:g} s (connected_timeout)"
-            self._fail(f"{text}, waiting at {place}")
+            self._fail(f"{text}, waiting at {place}", text)
             return
         if self.ending.reason is None:
             self._was_started = True
@@ -176,11 +176,11 @@ class Life:
             # What a short visit left is handled, though its end has begun.
             dispatcher.open()
 
-    def _fail(self, detail: str) -> None:
+    def _fail(self, detail: str, told: str) -> None:
         if not self._raises:
             log.error("%s: %s", describe(self._peer), detail)
         self._connection.fail(
-            DisconnectReason.INTERNAL_ERROR, detail, CloseCode.INTERNAL
+            DisconnectReason.INTERNAL_ERROR, detail, CloseCode.INTERNAL, told
         )
 
     def _task_failed(self, error: Exception, name: str) -> None:
@@ -194,18 +194,19 @@ class Life:
             log.error("%s: %s raised", describe(self._peer), name, exc_info=error)
         self._connection.fail(
             DisconnectReason.INTERNAL_ERROR,
-            f"{name} raised {type(error).__name__}: {error}",
+            f"{name} raised {_shown(error)}",
             CloseCode.INTERNAL,
+            # What it raised is nobody else's business.
+            f"{name} raised",
         )
 
     # -- disconnected --
 
     async def _drain(self, dispatcher: Dispatcher) -> None:
-        with timer(self._connection.drain_timeout):
-            await self._connection.drain(
-                lambda: self._is_connecting or dispatcher.has_work,
-                lambda: dispatcher.has_answers,
-            )
+        await self._connection.drain(
+            lambda: self._is_connecting or dispatcher.has_work,
+            lambda: dispatcher.has_answers,
+        )
 
     async def _end(
         self, io: trio.Nursery, session: Session, dispatcher: Dispatcher
@@ -215,7 +216,7 @@ class Life:
             self._connection.fail(*attrs.astuple(self._node.farewell))
         self._connection.calls.end_all()
         with timer(ANSWERS):
-            await self._connection.settle(lambda: dispatcher.has_answers)
+            await self._connection.work.wait(lambda: dispatcher.has_answers)
         dispatcher.close()
         session.running_at_end = len(self._connection.protocol.running)
         with timer(limit) as scope:
@@ -254,3 +255,10 @@ class Life:
             case [error]:
                 raise error
         raise ExceptionGroup("several tasks of one peer raised", self._errors)
+
+
+def _shown(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # Its own `__str__` raises.
+        return type(error).__name__

@@ -64,8 +64,11 @@ class Link(Generic[P]):
 
     @property
     def peer(self) -> P | None:
-        """The peer while it is connected, else None."""
-        return self._newest if self._newest in self._peers else None
+        """The peer while it is connected and does not end, else None."""
+        peer = self._newest
+        if peer is None or peer not in self._peers or not peer._is_usable:
+            return None
+        return peer
 
     async def connected(self) -> P:
         """Wait until it is connected, and give the peer.
@@ -131,8 +134,7 @@ class Link(Generic[P]):
         except Exception as error:
             # A peer that can't be made is the application's bug, and may pass.
             self._delay = self._backoff.after_failure(is_final=True)
-            self._why_not = f"a peer could not be made: {error!r}"
-            self._tell(logging.ERROR, "peer", f"{self!r}: {self._why_not}", error)
+            self._fault(f"a peer could not be made: {type(error).__name__}", error)
         return None
 
     async def _run(self, life: Life | None) -> float:
@@ -141,7 +143,12 @@ class Link(Generic[P]):
             return self._delay
         where, began = self._dialler.where, now()
         self._tell(logging.INFO, "connected", f"connected to {where}")
-        await life.run()
+        try:
+            await life.run()
+        except Exception as error:
+            # A bug of this package must not end the application.
+            self._fault("the connection ended with an unexpected error", error)
+            return self._backoff.after_failure(is_final=True)
         reason, detail = life.ending.reason, life.ending.detail
         assert reason is not None
         self._why_not = f"{reason.name}, {detail}"
@@ -161,6 +168,10 @@ class Link(Generic[P]):
         hook = partial(peer.on_failed, error)
         limit = self._dialler.node.config.hook_timeout
         await run_last_hook(hook, describe(peer), "on_failed", limit)
+
+    def _fault(self, what: str, error: Exception) -> None:
+        self._why_not = what
+        self._tell(logging.ERROR, "fault", f"{self!r}: {what}", error)
 
     def _tell(
         self, level: int, kind: str, text: str, error: BaseException | None = None

@@ -1,7 +1,8 @@
 """One server as its connections see it: who it is, its limits, who is here."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 from typing import Final
 
@@ -70,6 +71,8 @@ class Node:
     By `id`: an application's class may compare by value, or have no hash.
     """
     handshaking: dict[bool, int] = attrs.field(init=False)
+    welcoming: int = attrs.field(default=0, init=False)
+    """Those who are let in, and do not live yet."""
     grace: float | None = attrs.field(default=None, init=False)
     """Seconds that connections have to finish; None: the server is not stopping."""
     reports: list[PeerReport] = attrs.field(factory=list, init=False)
@@ -97,6 +100,16 @@ class Node:
         """Count an attempt to connect that failed."""
         self._failures[cause] += 1
 
+    @contextlib.contextmanager
+    def welcomes(self) -> Iterator[None]:
+        """Let a stop wait for somebody who is about to be let in."""
+        self.welcoming += 1
+        try:
+            yield
+        finally:
+            self.welcoming -= 1
+            self._moved.unpark_all()
+
     def began(self, peer: Peer, *, dialled: bool) -> None:
         """Take note of a peer that was welcomed."""
         self.living[id(peer)] = peer, dialled
@@ -106,15 +119,18 @@ class Node:
     def ended(self, peer: Peer) -> None:
         """Take note of a peer that is over, after its `on_disconnected`."""
         del self.living[id(peer)]
-        assert peer._session is not None
-        reason = peer._session.connection.ending.reason
+        session = peer._session
+        assert session is not None
+        reason = session.connection.ending.reason
         assert reason is not None
         self._ends[reason] += 1
-        closed = attrs.evolve(peer.statistics(), round_trip_time=None, bytes_waiting=0)
+        closed = attrs.evolve(
+            session.statistics(), round_trip_time=None, bytes_waiting=0
+        )
         self._total = sum_up([self._total, closed])
         if self.grace is not None:
             name = peer.server_id or peer.remote_address
-            self.reports.append(peer._session.report(name))
+            self.reports.append(session.report(name))
         self._moved.unpark_all()
 
     def hook_runs(self, peer: Peer, hook: str, why: str = "") -> None:
@@ -134,7 +150,7 @@ class Node:
 
     async def all_ended(self) -> None:
         """Wait until the last connection is over."""
-        while self.living:
+        while self.living or self.welcoming:
             await self._moved.park()
 
     def _say_goodbye(self, peer: Peer, grace: float) -> None:
@@ -142,7 +158,7 @@ class Node:
         assert session is not None
         connection = session.connection
         session.running_at_stop = len(connection.protocol.running)
-        connection.drain_timeout = grace
+        connection.work.shorten(grace)
         farewell = self.farewell
         connection.say_goodbye(farewell.reason, farewell.detail, farewell.code)
 
@@ -150,7 +166,8 @@ class Node:
 
     def statistics(self) -> ApplicationStatistics:
         """Count what has happened so far."""
-        parts = [self._total, *(peer.statistics() for peer, _ in self.living.values())]
+        sessions = (peer._session for peer, _ in self.living.values())
+        parts = [self._total, *(one.statistics() for one in sessions if one)]
         return ApplicationStatistics(
             inbound=self._count(self.handshaking[False], dialled=False),
             outbound=self._count(self.handshaking[True], dialled=True),

@@ -235,6 +235,11 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
     # -- within --
 
+    @property
+    def _is_usable(self) -> bool:
+        session = self._session
+        return session is not None and session.connection.ending.reason is None
+
     def _usable(self, what: str, send_parameters: SendParameters = _PLAIN) -> Session:
         session = self._session
         if session is None:

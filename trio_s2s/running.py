@@ -1,6 +1,8 @@
 """What an application has while it runs: its tasks, and what they share."""
 
-from collections.abc import Callable
+import contextvars
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -34,6 +36,8 @@ class Running:
         self._links: list[Link[Any]] = []
         self._listeners: dict[trio.abc.Listener[Any], trio.CancelScope] = {}
         self._may_accept = trio.Event()
+        # What is opened in a handler must not inherit what belongs to one request.
+        self._context = contextvars.copy_context()
 
     def open(self) -> None:
         """Let the listeners accept: `setup` has finished."""
@@ -44,7 +48,7 @@ class Running:
         for listener in listeners:
             self._listeners[listener] = trio.CancelScope()
             name = f"listener {listener_name(listener)}"
-            self._nursery.start_soon(self._listen, listener, acceptor, name=name)
+            self._start(partial(self._listen, listener, acceptor), name)
 
     async def _listen(
         self, listener: trio.abc.Listener[Any], acceptor: Acceptor
@@ -68,8 +72,11 @@ class Running:
         """Keep a connection, as a task."""
         link = Link(dialler, create_peer)
         self._links.append(link)
-        self._nursery.start_soon(link.keep, name=f"link to {dialler.where}")
+        self._start(link.keep, f"link to {dialler.where}")
         return link
+
+    def _start(self, task: Callable[[], Awaitable[None]], name: str) -> None:
+        self._context.run(partial(self._nursery.start_soon, task, name=name))
 
     async def stop(self, grace: float) -> StopReport:
         """Begin the end of everything, and wait for that of every peer."""

@@ -83,11 +83,14 @@ def addresses_of(stream: trio.abc.Stream) -> tuple[str, str]:
     socket = getattr(stream, "socket", None)
     if socket is None:
         return "", ""
+    return _address(socket.getsockname), _address(socket.getpeername)
+
+
+def _address(ask: Callable[[], object]) -> str:
     try:
-        remote = show_address(socket.getpeername())
+        return show_address(ask())
     except OSError:  # It has gone already.
-        remote = ""
-    return show_address(socket.getsockname()), remote
+        return ""
 
 
 def show_address(address: object) -> str:

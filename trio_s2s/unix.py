@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import socket
 import stat
 
 import trio
@@ -29,7 +30,8 @@ class UnixListener(trio.abc.Listener[trio.SocketStream]):
     async def aclose(self) -> None:
         """Close the socket, and remove its file unless another server has made one."""
         if self._file is not None and _file_of(self.path) == self._file:
-            with contextlib.suppress(FileNotFoundError):
+            # Who may not remove it any more leaves it for the next server to take over.
+            with contextlib.suppress(OSError):
                 os.unlink(self.path)
         self._file = None
         await self._listener.aclose()
@@ -37,14 +39,17 @@ class UnixListener(trio.abc.Listener[trio.SocketStream]):
 
 async def open_unix_listener(path: str, backlog: int | None) -> UnixListener:
     """Listen on a path; the file of a server that has died is taken over."""
-    socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    path = os.path.abspath(path)  # noqa: ASYNC240  it asks for the folder, and no disk
+    await _remove_if_dead(path)
+    # Without a pause in between, or another server would find nobody listening.
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        await _remove_if_dead(path)
-        await socket.bind(path)
-        socket.listen(BACKLOG if backlog is None else backlog)
-        return UnixListener(trio.SocketListener(socket), path)
+        bound.bind(path)
+        bound.listen(BACKLOG if backlog is None else backlog)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+        return UnixListener(listener, path)
     except BaseException:
-        socket.close()
+        bound.close()
         raise
 
 
@@ -59,7 +64,8 @@ async def _remove_if_dead(path: str) -> None:
         try:
             await probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def _file_of(path: str) -> tuple[int, int] | None:

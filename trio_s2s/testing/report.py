@@ -19,7 +19,7 @@ def failure_text(network: MemoryNetwork, command: str, lines: int = LINES) -> st
         lines: How much of the trace, and of the drawing, to tell.
     """
     faults = [str(fault) for fault in network.plan] or ["(no plan)"]
-    played = [entry for entry in network.trace.entries if entry.kind == "fault"]
+    played = [str(entry) for entry in network.trace.entries if entry.kind == "fault"]
     last = list(network.trace.entries)[-lines:]
     return "\n".join(
         [
@@ -29,7 +29,7 @@ def failure_text(network: MemoryNetwork, command: str, lines: int = LINES) -> st
             "plan:",
             *(f"  {line}" for line in faults),
             "faults that happened:",
-            *(f"  {entry}" for entry in played or ["  (none)"]),
+            *(f"  {line}" for line in played or ["(none)"]),
             "what happened last:",
             *(f"  {entry}" for entry in last),
             "",
