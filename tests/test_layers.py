@@ -31,7 +31,7 @@ ROWS = (
     ("application",),
     ("hosting",),
     # `trio_s2s.testing`, which the package itself does not know.
-    ("testing.scheduler", "testing.trace", "testing.recording"),
+    ("testing.scheduler", "testing.trace", "testing.recording", "testing.weather"),
     ("testing.pipe", "testing.diagram", "testing.injector"),
     ("testing.stream",),
     ("testing.machine",),

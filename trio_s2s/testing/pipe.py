@@ -1,22 +1,20 @@
 """One direction of a connection in memory: bytes that take their time to arrive."""
 
-import errno
 import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
-import attrs
 import trio
 
 from trio_s2s.runtime import now
 from trio_s2s.testing.trace import Frames, Trace
+from trio_s2s.testing.weather import Node, Weather, closed_error, reset_error
 
-__all__ = ["Node", "Pipe", "Weather", "reset_error"]
+__all__ = ["Pipe"]
 
-WINDOW: Final = 64 * 1024
 PIECES: Final = (1, 1, 2, 4)
 """Into how many pieces a write falls."""
 TURNS: Final = (1, 1, 1, 2, 3)
@@ -24,44 +22,6 @@ TURNS: Final = (1, 1, 1, 2, 3)
 FEWER: Final = 0.2
 """How often less is received than has arrived."""
 PREFIX: Final = 4
-
-
-def reset_error(text: str = "Connection reset by peer") -> trio.BrokenResourceError:
-    """Make the error of a stream that the other side's system has aborted."""
-    error = trio.BrokenResourceError(f"the stream broke: {text}")
-    error.__cause__ = OSError(errno.ECONNRESET, text)
-    return error
-
-
-def _closed() -> trio.ClosedResourceError:
-    return trio.ClosedResourceError("this end was closed")
-
-
-class Node(Protocol):
-    """Where an end of a pipe is."""
-
-    name: str
-    is_paused: bool
-
-
-@attrs.define(eq=False)
-class Weather:
-    """How it is to send from one node to another just now."""
-
-    latency: float = 0.0
-    """Seconds."""
-    jitter: float = 0.0
-    """Seconds that may be added to it."""
-    window: int = WINDOW
-    """Bytes that may be under way or unread before a sender waits."""
-    is_cut: bool = False
-    """Whether nothing arrives, as if the cable was out."""
-    is_stalled: bool = False
-    """Whether the receiver reads nothing."""
-    is_held: bool = False
-    """Whether frames arrive only when they are released."""
-    corrupts: int = 0
-    """The next writes that get a wrong bit each."""
 
 
 class Pipe:
@@ -163,7 +123,7 @@ class Pipe:
     def close_sender(self) -> None:
         """Send the end, and let the sender know that it has closed."""
         self.finish()
-        self._send_error = self._send_error or _closed()
+        self._send_error = self._send_error or closed_error()
         self.moved()
 
     def _check_sender(self) -> None:
@@ -235,7 +195,7 @@ class Pipe:
     def close_receiver(self, told_in: float) -> None:
         """Take nothing more; the sender learns it so many seconds later."""
         if self._receive_error is None:
-            self._receive_error = _closed()
+            self._receive_error = closed_error()
             self._deaf_at = min(self._deaf_at, now() + told_in)
             self._buffer.clear()
         self.moved()

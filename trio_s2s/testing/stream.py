@@ -1,5 +1,6 @@
 """Streams in memory, which may be slow, break and be closed."""
 
+import operator
 from typing import Final
 
 import attrs
@@ -59,7 +60,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what has arrived."""
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError(f"max_bytes is 1 or more, not {max_bytes!r}")
         await self.incoming.turn()
         return await self.incoming.receive(max_bytes or MOST)

@@ -9,9 +9,10 @@ import attrs
 import trio
 
 from trio_s2s.testing.machine import Machine, MemoryListener
-from trio_s2s.testing.pipe import Pipe, Weather
+from trio_s2s.testing.pipe import Pipe
 from trio_s2s.testing.stream import Address, MemoryStream
 from trio_s2s.testing.trace import Trace
+from trio_s2s.testing.weather import Weather
 
 __all__ = ["Connection", "Ways"]
 
