@@ -15,9 +15,9 @@ from trio_s2s.testing.weather import Node, Weather, closed_error, reset_error
 
 __all__ = ["Pipe"]
 
-PIECES: Final = (1, 1, 2, 4)
+PIECES: Final = (1, 1, 1, 1, 2, 4)
 """Into how many pieces a write falls."""
-TURNS: Final = (1, 1, 1, 2, 3)
+TURNS: Final = (1, 1, 1, 1, 2, 3)
 """How many turns a call takes."""
 FEWER: Final = 0.2
 """How often less is received than has arrived."""
@@ -39,7 +39,7 @@ class Pipe:
         self.source = source
         self.target = target
         self.mirror: Pipe | None = None
-        """Another one that gets the same bytes."""
+        """Another one that gets the same bytes, up to the first frame."""
         self.is_silent: bool = False
         """Whether it delivers nothing any more, and nobody is told."""
         self.is_ended: bool = False
@@ -139,10 +139,11 @@ class Pipe:
             yield data[start:end]
 
     def _put(self, data: bytes) -> None:
-        for kind, body in self._frames.cut(data):
-            self._note_frame(kind, body)
         if self.mirror is not None:
             self.mirror._put(data)
+        for kind, body in self._frames.cut(data):
+            self._note_frame(kind, body)
+            self.mirror = None
         left = self._cut_at - self._sent
         self._sent += len(data)
         is_read = self._receive_error is None and not self.is_ended

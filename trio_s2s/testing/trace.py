@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import attrs
+import trio
 
 from trio_s2s.codec import unpack_messages
 from trio_s2s.codes import Kind
@@ -58,6 +59,7 @@ class Trace:
         self.entries: deque[Entry] = deque(maxlen=KEPT)
         self.count: int = 0
         self._hash = hashlib.sha256()
+        self._moved = trio.lowlevel.ParkingLot()
 
     def note(
         self,
@@ -68,11 +70,18 @@ class Trace:
         data: bytes = b"",
     ) -> None:
         """Take note of something that happens now."""
-        entry = Entry(now(), kind, source, target, text, data)
+        # A network may be given its weather before anything runs.
+        time = now() if trio.lowlevel.in_trio_run() else 0.0
+        entry = Entry(time, kind, source, target, text, data)
         self.entries.append(entry)
         self.count += 1
         line = f"{entry.time:.9f} {kind} {source} {target} {text} {zlib.crc32(data)}\n"
         self._hash.update(line.encode())
+        self._moved.unpark_all()
+
+    async def more(self) -> None:
+        """Wait for the next entry."""
+        await self._moved.park()
 
     def hash(self) -> str:
         """Give a hash: the same for two runs in which the same has happened."""

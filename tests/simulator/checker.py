@@ -1,0 +1,257 @@
+"""What must hold, judged only by the calls, the hooks and the wire that can be seen.
+
+It knows nothing of how the package keeps its state. V numbers name the invariants.
+"""
+
+import math
+from collections import Counter
+from typing import Any
+
+import attrs
+
+from trio_s2s import (
+    ConnectionFailedError,
+    DisconnectReason,
+    OperationError,
+    Outcome,
+    PeerBusyError,
+    PeerClosedError,
+    PeerDisconnectedError,
+    ReturnCode,
+)
+
+OUR_FAULT = {
+    DisconnectReason.INTERNAL_ERROR,
+    DisconnectReason.PROTOCOL_ERROR,
+    DisconnectReason.DECODE_ERROR,
+    DisconnectReason.FRAME_TOO_LARGE,
+    DisconnectReason.FLOOD,
+}
+"""Reasons that only a fault in our own code, or one that was planted, explains."""
+NEVER_RAN = (Outcome.NEVER_SENT, Outcome.REFUSED)
+NOT_RUN = (ReturnCode.SERVER_BUSY, ReturnCode.SHUTTING_DOWN)
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+@attrs.define(eq=False)
+class Call:
+    """One request, from the view of its caller and of its handler."""
+
+    name: str
+    began: float
+    limit: float
+    life: "Life"
+    fails: bool = False
+    ran: int = 0
+    end: str = ""
+    never_ran: bool = False
+
+
+@attrs.define(eq=False)
+class Life:
+    """What one peer has told."""
+
+    name: str
+    state: str = "new"
+    ended: float = math.inf
+    """When `on_disconnected` began."""
+    open: int = 0
+    """Requests of this side that have not ended."""
+    running: int = 0
+    """Handlers that run now."""
+    reasons: set[DisconnectReason] = attrs.field(factory=set)
+    last_event: dict[int, int] = attrs.field(factory=dict)
+    last_news: int = 0
+
+
+class Checker:
+    """Takes note of everything, and raises as soon as something can't be."""
+
+    def __init__(self) -> None:
+        self.violation: Violation | None = None
+        self.calls: dict[str, Call] = {}
+        self.opened = 0
+        self.lives: list[Life] = []
+        self.counts: Counter[str] = Counter()
+        self.excused: set[DisconnectReason] = set()
+        """Reasons that the faults of this world explain."""
+        self.is_corrupted = False
+        """Whether wires carry wrong bytes, which may ask for anything."""
+
+    def check(self, number: str, *, holds: bool, text: str) -> None:
+        """Raise unless it holds; the first that does not is kept, whoever is told."""
+        if not holds:
+            violation = Violation(f"{number}: {text}")
+            self.violation = self.violation or violation
+            raise violation
+
+    # -- lives --
+
+    def life(self, name: str) -> Life:
+        """Take note of a peer that was made."""
+        self.lives.append(Life(name))
+        return self.lives[-1]
+
+    def hook(self, life: Life, old: str, new: str, number: str) -> None:
+        """Take note of a hook; it may only follow some others."""
+        text = f"{life.name} is {new} after {life.state}"
+        self.check(number, holds=life.state in old.split(), text=text)
+        life.state = new
+
+    def connecting(self, life: Life) -> None:
+        """`on_connected` begins."""
+        self.hook(life, "new", "connecting", "V1")
+        self.counts["connects"] += 1
+
+    def connected(self, life: Life) -> None:
+        """`on_connected` has ended in peace."""
+        self.hook(life, "connecting", "connected", "V6")
+
+    def failed(self, life: Life, error: ConnectionFailedError) -> None:
+        """`on_failed` runs."""
+        self.hook(life, "new", "failed", "V1")
+        self.counts["failures"] += 1
+
+    def disconnected(self, life: Life, reason: DisconnectReason, now: float) -> None:
+        """`on_disconnected` begins."""
+        life.ended = now
+        self.hook(life, "connecting connected", "disconnected", "V2")
+        text = f"{life.running} handlers of {life.name} run in on_disconnected"
+        self.check("V5", holds=life.running == 0, text=text)
+        self.told(life, reason)
+        self.counts[f"ended: {reason.name}"] += 1
+
+    def told(self, life: Life, reason: DisconnectReason) -> None:
+        """Somebody was told why it ended; all are told the same, and it is no bug."""
+        life.reasons.add(reason)
+        text = f"{life.name} ended by {', '.join(one.name for one in life.reasons)}"
+        self.check("V7", holds=len(life.reasons) == 1, text=text)
+        is_ours = reason in OUR_FAULT and reason not in self.excused
+        self.check("V7", holds=not is_ours, text=text)
+
+    # -- handlers --
+
+    def handler_begins(self, life: Life) -> None:
+        """Any handler begins to run."""
+        text = f"a handler of {life.name} runs while it is {life.state}"
+        self.check("V4", holds=life.state == "connected", text=text)
+        life.running += 1
+
+    def handler_ends(self, life: Life) -> None:
+        """Any handler has ended."""
+        life.running -= 1
+        text = f"a handler of {life.name} ends when it is {life.state}"
+        self.check("V3", holds=life.state == "connected", text=text)
+
+    def ran(self, name: str) -> None:
+        """The handler of a request runs."""
+        call = self.calls.get(name)
+        if call is None:
+            self.check("V11", holds=self.is_corrupted, text=f"nobody has asked {name}")
+            return
+        call.ran += 1
+        self.check("V12", holds=call.ran == 1, text=f"{name} runs again")
+        text = f"{name} runs, whose caller was told that it never would ({call.end})"
+        self.check("V13", holds=not call.never_ran, text=text)
+
+    # -- calls --
+
+    def new_name(self) -> str:
+        """Name the next request."""
+        self.opened += 1
+        return f"r{self.opened}"
+
+    def asked(
+        self, name: str, life: Life, now: float, limit: float, *, fails: bool
+    ) -> Call:
+        """A request is made, whose caller waits so many seconds."""
+        call = self.calls[name] = Call(name, now, now + limit, life, fails)
+        life.open += 1
+        self.counts["requests"] += 1
+        return call
+
+    def answered(self, call: Call, answer: Any, now: float) -> None:
+        """A request was answered."""
+        self._ended(call, "answered", now)
+        if not self.is_corrupted:
+            text = f"{call.name} was answered with {answer!r}"
+            self.check("V11", holds=answer == call.name, text=text)
+            self.check("V12", holds=call.ran == 1, text=f"{text}, ran {call.ran} times")
+
+    def cancelled(self, call: Call, now: float) -> None:
+        """The caller gave up."""
+        self._ended(call, "cancelled", now)
+        waited = now - call.life.ended
+        text = f"{call.name} was not told for {waited:g} s that its peer has ended"
+        self.check("V14", holds=waited < 1, text=text)
+
+    def lost(self, call: Call, now: float) -> None:
+        """Nobody can say what became of the request."""
+        self._ended(call, "lost", now)
+
+    def refused(self, call: Call, error: Exception, now: float) -> None:
+        """A request came to nothing."""
+        match error:
+            case PeerDisconnectedError(outcome=outcome):
+                never = outcome in NEVER_RAN
+                self._ended(call, outcome.name, now, never=never)
+                self.told(call.life, error.reason)
+            case PeerClosedError():
+                self._ended(call, "closed", now, never=True)
+            case PeerBusyError():
+                self._ended(call, "busy here", now, never=True)
+            case OperationError(return_code=code):
+                never = code in NOT_RUN and call.ran == 0
+                self._ended(call, f"code {code}", now, never=never)
+                text = f"{call.name} failed with {code}"
+                wanted = call.fails or code < -1 or self.is_corrupted
+                self.check("V10", holds=wanted, text=text)
+            case _:
+                self.check("V10", holds=False, text=f"{call.name}: {error!r}")
+
+    def _ended(self, call: Call, how: str, now: float, *, never: bool = False) -> None:
+        self.check("V10", holds=not call.end, text=f"{call.name} ended twice")
+        call.end, call.never_ran = how, never
+        call.life.open -= 1
+        self.counts[f"calls: {how}"] += 1
+        if never:
+            text = f"{call.name} has run, and its caller is told {how}"
+            self.check("V13", holds=call.ran == 0, text=text)
+        late = now - call.limit
+        self.check("V14", holds=late <= 1e-6, text=f"{call.name} ended {late:g} s late")
+
+    # -- events --
+
+    def event(self, life: Life, channel: int, number: int) -> None:
+        """An event arrived: each channel has them in order, without a gap."""
+        expected = life.last_event.get(channel, 0) + 1
+        text = f"{life.name} got event {number} of channel {channel}, not {expected}"
+        which = "V19" if number < expected else "V18"
+        self.check(which, holds=number == expected or self.is_corrupted, text=text)
+        life.last_event[channel] = number
+        self.counts["events"] += 1
+
+    def news(self, life: Life, number: int) -> None:
+        """A broadcast arrived: in order, but for those that were missed."""
+        text = f"{life.name} got news {number} after {life.last_news}"
+        is_next = number > life.last_news or self.is_corrupted
+        self.check("V19", holds=is_next, text=text)
+        life.last_news = number
+        self.counts["events"] += 1
+
+    # -- the end --
+
+    def healed(self) -> None:
+        """All is well for long: nobody waits any more."""
+        waiting = [call.name for call in self.calls.values() if not call.end]
+        self.check("V34", holds=not waiting, text=f"still open: {waiting[:5]}")
+
+    def over(self) -> None:
+        """All servers have stopped."""
+        states = {life.name: life.state for life in self.lives}
+        over = ("new", "failed", "disconnected")
+        left = [f"{name} is {at}" for name, at in states.items() if at not in over]
+        self.check("V2", holds=not left, text=f"no on_disconnected: {left[:5]}")

@@ -1,0 +1,212 @@
+"""One world: servers, work and troubles; then it heals, is probed, and stops."""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+import trio.testing
+
+from tests.simulator.checker import Checker
+from tests.simulator.options import Options
+from tests.simulator.plan import Trouble, draw_plan
+from tests.simulator.servers import Server, SimPeer
+from tests.simulator.troubles import Troubles
+from trio_s2s.testing import MemoryNetwork, seeded
+
+
+@attrs.define
+class Result:
+    """What came of a world."""
+
+    options: Options
+    plan: list[Trouble]
+    violation: str = ""
+    counts: Counter[str] = attrs.field(factory=Counter)
+    matrix: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    link_seconds: float = 0.0
+    trace: str = ""
+    last: list[str] = attrs.field(factory=list)
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of all tasks."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+class World:
+    """Runs what its options and its plan say."""
+
+    def __init__(self, options: Options, plan: list[Trouble]) -> None:
+        self.options = options
+        self.plan = plan
+        self.checker = Checker()
+        self.network = MemoryNetwork(seed=options.seed)
+        self.network.set_latency(options.latency, options.jitter)
+        self.network.set_window(options.window)
+        self.servers: dict[str, Server] = {}
+        weather = options.latency, options.jitter, options.window
+        self.troubles = Troubles(self.network, self.servers, self.checker, weather)
+        self.result = Result(options, plan)
+        self.is_working = True
+        self._rng = random.Random(f"{options.seed} workload")
+        self._news = 0
+
+    async def run(self) -> None:
+        """Live through all phases."""
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for name in self.options.names():
+                self.network.node(name)
+                make = partial(self._make, name)
+                await nursery.start(self.network.run, make)
+            async with trio.open_nursery() as work:
+                for name in self.options.names():
+                    work.start_soon(self._work, name)
+                await self.troubles.play(self.plan)
+                left = began + self.options.duration - trio.current_time()
+                await trio.sleep(max(0.0, left))
+                self.is_working = False
+                self.troubles.heal()
+            self._check()
+            await trio.sleep(self.options.all_well)
+            await self._probe()
+            self.checker.healed()
+            await self._stop()
+            self._check()
+            nursery.cancel_scope.cancel()
+        self._over(trio.current_time() - began)
+
+    def _check(self) -> None:
+        if self.checker.violation is not None:
+            raise self.checker.violation
+
+    def _make(self, name: str) -> Server:
+        rng = random.Random(f"{self.options.seed} {name} {len(self.checker.lives)}")
+        server = Server(name, self.options, self.checker, rng)
+        self.servers[name] = server
+        return server
+
+    # -- work --
+
+    async def _work(self, name: str) -> None:
+        while self.is_working:
+            async with trio.open_nursery() as nursery:
+                # Each of them is cancelled once at most.
+                self.troubles.calls[name] = nursery.cancel_scope
+                await self._act(name, nursery)
+
+    async def _act(self, name: str, nursery: trio.Nursery) -> None:
+        while self.is_working:
+            await trio.sleep(self._rng.expovariate(1 / self.options.pace))
+            server = self.servers[name]
+            peers: list[Any] = list(server.peers)
+            if peers and not self.network.node(name).is_dead:
+                peer = self._rng.choice(peers)
+                nursery.start_soon(self._action(server, peer))
+
+    def _action(self, server: Server, peer: SimPeer) -> Callable[[], Awaitable[None]]:
+        rng = self._rng
+        limit = rng.choice([0.01, 0.3, 3.0, 15.0])
+        match rng.randrange(10):
+            case 0 | 1 | 2 | 3:
+                return partial(server.call, peer, rng.choice([0, 0, 1, 3]), limit)
+            case 4:
+                return partial(self._many_calls, server, peer, limit)
+            case 5 | 6 | 7:
+                channel, count = rng.randrange(4), rng.choice([1, 1, 5, 30])
+                return partial(server.send, peer, channel, count, limit)
+            case 8:
+                self._news += 1
+                slow = rng.choice(["wait", "skip", "disconnect"])
+                return partial(server.tell_all, self._news, slow)
+        return partial(server.ask_photons_way, peer)
+
+    async def _many_calls(self, server: Server, peer: SimPeer, limit: float) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._rng.choice([2, 5, 12])):
+                nursery.start_soon(server.call, peer, 0, limit)
+
+    # -- the end --
+
+    async def _probe(self) -> None:
+        for source, target in self.options.links():
+            link = self.servers[source].links[target]
+            well = self.options.all_well
+            text = f"{link!r} is not connected {well:g} s after all was well"
+            self.checker.check("V32", holds=link.peer is not None, text=text)
+            assert link.peer is not None
+            far = self.servers[target].peers.get(source)
+            text = f"{target} does not know {source}, which is connected to it"
+            self.checker.check("V8", holds=far is not None, text=text)
+            for server, peer in (source, link.peer), (target, far):
+                await self._probe_one(self.servers[server], peer)
+
+    async def _probe_one(self, server: Server, peer: Any) -> None:
+        answered = self.checker.counts["calls: answered"]
+        while self.checker.counts["calls: answered"] == answered:
+            failed = self.checker.counts["calls: code -1"]
+            await server.call(peer, 0, 10.0)
+            if self.checker.counts["calls: code -1"] == failed:
+                break
+        is_more = self.checker.counts["calls: answered"] > answered
+        text = f"a request by {peer!r} of {server!r} is not answered"
+        self.checker.check("V33", holds=is_more, text=text)
+
+    async def _stop(self) -> None:
+        config = self.options.config
+        limit = config.drain_timeout + 2 * config.hook_timeout + 5
+        for name, server in self.servers.items():
+            with trio.move_on_after(limit) as scope:
+                report = await server.stop()
+            text = f"{name} has not stopped after {limit:g} s"
+            holds = not scope.cancelled_caught and report.is_finished
+            self.checker.check("V35", holds=holds, text=text)
+
+    def _over(self, lasted: float) -> None:
+        self.checker.over()
+        left = [connection.near.socket for connection in self.network.connections]
+        self.checker.check("V26", holds=not left, text=f"streams are open: {left}")
+        self.result.link_seconds = lasted * len(self.options.links())
+
+
+def run_world(options: Options, plan: list[Trouble] | None = None) -> Result:
+    """Run a world; what does not hold is in the result."""
+    plan = draw_plan(options) if plan is None else plan
+    world = World(options, plan)
+    steps = Steps()
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    logger = logging.getLogger("trio_s2s")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with seeded(options.seed):
+            trio.run(world.run, clock=clock, instruments=[steps])
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        found = world.checker.violation or _first(error)
+        world.result.violation = f"{type(found).__name__}: {found}"
+    finally:
+        logger.disabled = before
+    result = world.result
+    result.counts = world.checker.counts
+    result.counts["steps"] = steps.count
+    result.matrix = world.troubles.matrix
+    result.trace = world.network.trace.hash()
+    result.last = world.network.trace.last(40) if result.violation else []
+    return result
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
