@@ -298,6 +298,10 @@ def gives_nothing(init_request: InitRequest) -> Any:
     return None
 
 
+def rejects_without_a_code(init_request: InitRequest) -> InboundPeer:
+    raise ConnectionRejectedError("the server is full")  # type: ignore[arg-type]  # on purpose
+
+
 def cannot_answer(init_request: InitRequest) -> InboundPeer:
     peer = Acceptor(init_request)
     peer.response_object = {"when": object()}
@@ -312,6 +316,7 @@ NO_PEER = "the server could not make a peer; its log says why"
     [
         (rejects, 7, "the server is full", "the server is full"),
         (fails, -1, NO_PEER, "ValueError: secret"),
+        (rejects_without_a_code, -1, NO_PEER, "TypeError: a rejection has"),
         (gives_nothing, -1, NO_PEER, "made None, which is"),
         (
             cannot_answer,
@@ -414,6 +419,22 @@ async def test_bug_of_the_package_ends_one_connection(
     assert "RuntimeError: a bug" in caplog.text
     server.peers.clear()
     await check_alive(server)
+
+
+async def test_stream_that_cannot_say_whose_it_is_ends_alone(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Nameless:
+        def getsockname(self) -> None:
+            raise ValueError("a bug")
+
+    server = await start_server(nursery)
+    stream, far = fickle_pair()
+    vars(stream)["socket"] = Nameless()
+    server.listener.offer(stream)
+    assert await far.receive_rest() == []
+    await check_alive(server)
+    assert "a connection ended with an unexpected error" in caplog.text
 
 
 # -- too many at once --

@@ -2,13 +2,14 @@
 
 import logging
 import math
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.network import Caller, Server, Worker, memory, server_and_link
+from tests.network import Caller, InMemory, Server, Worker, memory, server_and_link
 from tests.peers import Dialler, Echo, Wait
 from trio_s2s import (
     Application,
@@ -467,6 +468,40 @@ async def test_nobody_can_connect_to_a_stopped_server(autojump_clock: Clock) -> 
             await world.open_tcp_stream("", 4520)
         with pytest.raises(LocalProtocolError, match="no more listeners and links"):
             await server.listen_tcp(4521)
+
+
+class SlowToListen(InMemory):
+    """Takes a second to find out where every port but the first one is."""
+
+    async def open_tcp_listeners(self, port: int, host: str, backlog: Any) -> Any:
+        listeners = await super().open_tcp_listeners(port, host, backlog)
+        if port != 4520:
+            await trio.sleep(1)
+        return listeners
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_listener_that_comes_too_late_is_closed(
+    is_left: bool, again: bool, autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    told = trio.Event()
+
+    async def listen() -> None:
+        with pytest.raises(LocalProtocolError, match="no more listeners and links"):
+            await server.listen_tcp(4521)
+        told.set()
+
+    async with memory(SlowToListen()) as world, AsyncExitStack() as stack:
+        server = await stack.enter_async_context(open_application(Server()))
+        nursery.start_soon(listen)
+        await settled()
+        await (stack.aclose() if is_left else server.stop())
+        if again:
+            await stack.enter_async_context(open_application(server))
+        await told.wait()
+        with pytest.raises(ConnectionRefusedError):
+            await world.open_tcp_stream("", 4521)
 
 
 # -- what others can do to it --

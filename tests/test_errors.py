@@ -1,5 +1,7 @@
 """Twin of `errors.py`: one tree, data as attributes, text for people."""
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -49,6 +51,12 @@ def test_rejection_has_code_text_and_reason(code: int, reason: FailureReason) ->
 def test_rejection_without_words_says_so() -> None:
     assert "the other side" in str(errors.ConnectionRejectedError(1))
     assert "no reason given" in str(errors.ConnectionRejectedError(1))
+
+
+@pytest.mark.parametrize("given", [("full",), (5, None), (True, "x"), (5.0, "x")])
+def test_rejection_takes_a_code_and_a_text_and_nothing_else(given: Any) -> None:
+    with pytest.raises(TypeError, match="a rejection has a code and a text, not"):
+        errors.ConnectionRejectedError(*given)
 
 
 def test_disconnected_tells_what_was_waiting() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from trio_s2s.contracts import Event, Operation
 from trio_s2s.handlers import HandlerTable, handles, table_of
+from trio_s2s.peer import InboundPeer
 
 
 @attrs.frozen
@@ -99,3 +100,21 @@ def test_two_handlers_of_one_contract_are_refused() -> None:
 def test_handles_takes_contracts_only(wrong: Any) -> None:
     with pytest.raises(TypeError, match="@handles takes a class"):
         handles(wrong)
+
+
+def test_handler_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Mine\.greet, which handles Echo, can't be"):
+
+        class Mine(InboundPeer):
+            @handles(Echo)  # type: ignore[arg-type]  # on purpose
+            async def greet(self) -> str:
+                return ""
+
+
+def test_handler_of_something_else_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"which handles Echo, expects Note"):
+
+        class Mine(InboundPeer):
+            @handles(Echo)
+            async def greet(self, operation: Note) -> str:
+                return ""

@@ -166,6 +166,27 @@ async def test_application_runs_once_at_a_time(autojump_clock: Clock) -> None:
     assert application.record == WHOLE * 2
 
 
+async def test_block_that_was_stopped_ends_its_own_run_only(
+    autojump_clock: Clock,
+) -> None:
+    application = Recording()
+    leave = trio.Event()
+
+    async def first() -> None:
+        async with open_application(application):
+            await leave.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await settled()
+        await application.stop()
+        async with open_application(application):
+            leave.set()
+            await settled()
+            assert application.record == ["setup", *WHOLE]
+            assert repr(application).endswith("running>")
+
+
 async def test_running_ends_when_it_is_stopped(autojump_clock: Clock) -> None:
     application = Recording()
     async with trio.open_nursery() as nursery:

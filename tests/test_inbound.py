@@ -82,6 +82,16 @@ async def test_no_listener_is_an_error() -> None:
         await serve_peers(Acceptor, [])
 
 
+async def test_class_that_cannot_accept_is_told_before_it_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(Runtime, "open_tcp_listeners", opened.append)
+    with pytest.raises(TypeError, match="Dialler is no InboundPeer: it can't accept"):
+        await serve_tcp(Dialler, 0)  # type: ignore[arg-type]  # on purpose
+    assert opened == []
+
+
 async def test_cancelled_server_says_goodbye_to_its_peers() -> None:
     serving = trio.CancelScope()
 

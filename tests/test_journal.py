@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_s2s.journal import MOST_HOSTS, Journal
+from trio_s2s.journal import MOST_HOSTS, Journal, log
 
 Clock = trio.testing.MockClock
 Log = pytest.LogCaptureFixture
@@ -64,3 +64,11 @@ async def test_crowd_of_hosts_shares_a_line(autojump_clock: Clock, caplog: Log) 
     journal.tell(logging.WARNING, "busy", "another", "another one refused")
     assert len(journal._told) == 1
     assert caplog.messages[-1] == "another one refused"
+
+
+async def test_line_tells_who_logged_it(caplog: Log) -> None:
+    log.error("from here")
+    log.exception("from here")
+    Journal().tell(logging.ERROR, "bug", "", "from here")
+    assert {record.filename for record in caplog.records} == {"test_journal.py"}
+    assert len(caplog.records) == 3

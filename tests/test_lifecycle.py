@@ -215,6 +215,49 @@ async def test_on_connected_that_is_too_slow_comes_out_of_the_block(
         nursery.cancel_scope.cancel()
 
 
+class Raises(Dialler):
+    async def on_connected(self) -> None:
+        raise ValueError("password=hunter2")
+
+
+class Hangs(Dialler):
+    async def on_connected(self) -> None:
+        await trio.sleep_forever()
+
+
+class Unspeakable(Dialler):
+    async def on_connected(self) -> None:
+        raise UnspeakableError
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("create", "told", "known"),
+    [
+        (Raises, "on_connected raised", "on_connected raised ValueError: password="),
+        (Hangs, "on_connected took more than 30 s (connected_timeout)", "waiting at"),
+        (Unspeakable, "on_connected raised", "on_connected raised UnspeakableError"),
+    ],
+)
+async def test_other_side_is_told_which_hook_failed_but_not_why(
+    create: type[Dialler], told: str, known: str, autojump_clock: Clock
+) -> None:
+    peer = create()
+    async with trio.open_nursery() as nursery:
+        server = await start_server(nursery)
+        with pytest.raises((ValueError, UnspeakableError, PeerDisconnectedError)):
+            async with open_peer(server.listener.dial(), lambda: peer):
+                raise AssertionError("not reached")
+        await server.peer.ended.wait()
+        nursery.cancel_scope.cancel()
+    assert server.peer.detail == told
+    assert known in peer.detail
+
+
 async def test_link_lost_in_on_connected_does_not_enter_the_block(
     autojump_clock: Clock,
 ) -> None:

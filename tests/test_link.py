@@ -3,13 +3,15 @@
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.network import Caller, Server, memory, server_and_link
+from tests.network import Caller, InMemory, Server, memory, server_and_link
 from tests.peers import Wait, silence
+from tests.streams import FickleStream
 from trio_s2s import (
     Application,
     ConnectionFailedError,
@@ -141,6 +143,24 @@ async def test_reason_of_the_last_end_is_told(autojump_clock: Clock) -> None:
         await settled()
         with pytest.raises(PeerDisconnectedError, match="CONNECTION_LOST"):
             await link.request(Wait(0))
+
+
+async def test_peer_that_ends_is_not_the_peer_of_a_link_any_more(
+    autojump_clock: Clock,
+) -> None:
+    async with server_and_link() as (server, link, client):
+        async with trio.open_nursery() as nursery:
+            first = link.peer
+            nursery.start_soon(link.request, Wait(3))
+            await settled()
+            nursery.start_soon(server.made[0].disconnect)
+            await settled()
+            assert first in client.peers  # It drains.
+            assert link.peer is None
+            assert repr(link).endswith("not connected>")
+            await link.request(Wait(0), wait_connected=True)
+            assert trio.current_time() > 3
+        assert link.peer is not first
 
 
 # -- trying again --
@@ -330,6 +350,85 @@ async def test_init_object_that_cannot_travel_is_told_at_once(
         with pytest.raises(TypeError, match="pass the class of the peer"):
             client.connect_tcp("localhost", 4520, Caller())  # type: ignore[call-overload]  # on purpose
     assert world.attempts == []
+
+
+class UnspeakableError(Exception):
+    """Can't be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("a bug")
+
+    __repr__ = __str__
+
+
+def cannot_be_made() -> Caller:
+    raise UnspeakableError
+
+
+class FailsUnspeakably(Caller):
+    async def on_connected(self) -> None:
+        raise UnspeakableError
+
+
+@pytest.mark.parametrize("create", [cannot_be_made, FailsUnspeakably])
+async def test_error_that_cannot_be_shown_leaves_the_others_alone(
+    create: Callable[[], Caller], autojump_clock: Clock, caplog: Log
+) -> None:
+    async with server_and_link() as (_, good, client):
+        bad = client.connect_tcp("localhost", 4520, create)
+        await trio.sleep(10)
+        assert bad.peer is None
+        await good.request(Wait(0))
+    assert "UnspeakableError" in caplog.text
+
+
+class FaultyStream(FickleStream):
+    """Can raise what no stream may."""
+
+    close_error: Exception | None = None
+
+    async def aclose(self) -> None:
+        try:
+            await super().aclose()
+        finally:
+            if self.close_error is not None:
+                raise self.close_error
+
+
+class Faulty(InMemory):
+    """Gives those who dial streams that can be broken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams: list[FaultyStream] = []
+
+    async def open_tcp_stream(self, host: str, port: int) -> trio.abc.Stream:
+        stream: Any = await super().open_tcp_stream(host, port)
+        self.streams.append(FaultyStream(stream))
+        return self.streams[-1]
+
+
+@pytest.mark.parametrize("place", ["receive_error", "send_error", "close_error"])
+async def test_fault_of_a_stream_costs_one_connection(
+    place: str, autojump_clock: Clock, caplog: Log
+) -> None:
+    async with (
+        memory(Faulty()) as world,
+        open_application(Server()) as server,
+        open_application(Application("Client")) as client,
+    ):
+        bad = client.connect_tcp("localhost", 4520, Caller)
+        first = await bad.connected()
+        good = await client.connect_tcp("localhost", 4520, Caller).connected()
+        assert isinstance(world, Faulty)
+        setattr(world.streams[0], place, MemoryError("no memory"))
+        await server.made[0].disconnect()
+        await first.ended.wait()
+        assert await bad.connected() is not first
+        assert good.record == ["connected"]
+        assert (await good.request(OperationRequest(99))).return_code == -4
+    assert "the connection ended with an unexpected error" in caplog.text
+    assert "MemoryError: no memory" in caplog.text
 
 
 # -- the end --

@@ -1,15 +1,20 @@
 """Twin of `node.py`."""
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
 
+from tests.hostile import HELLO
 from tests.network import Caller, Server, memory, server_and_link
 from tests.peers import Acceptor, Dialler, linked
+from tests.streams import fickle_pair
 from trio_s2s import (
     DisconnectReason,
     FailureReason,
     InitRequest,
+    OperationRequest,
     PeerConfig,
     open_application,
     open_peer,
@@ -65,6 +70,68 @@ async def test_peer_that_begins_while_all_stop_is_told_so(
                 await peer.ended.wait()
                 assert peer.reason is DisconnectReason.SHUTDOWN
     assert server.made[0].record == ["connected", "disconnected SHUTDOWN"]
+
+
+async def test_stop_waits_for_who_is_being_welcomed(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    peer = Dialler()
+
+    async def dial(stream: trio.abc.Stream) -> None:
+        async with open_peer(stream, lambda: peer):
+            await peer.ended.wait()
+
+    async def take_welcome() -> None:
+        await trio.sleep(2)
+        stream.may_send.set()
+
+    stream, far = fickle_pair()
+    stream.block()
+    async with memory() as world, open_application(Server()) as server:
+        world.listeners[4520].offer(stream)
+        nursery.start_soon(dial, far.stream)
+        nursery.start_soon(take_welcome)
+        await settled()
+        assert (await server.stop()).is_finished
+        assert trio.current_time() == 2
+        assert server.made[0].record == ["connected", "disconnected SHUTDOWN"]
+    await settled()
+    assert peer.record == ["connected", "disconnected SHUTDOWN"]
+
+
+async def test_stop_does_not_wait_for_a_welcome_that_came_to_nothing(
+    autojump_clock: Clock,
+) -> None:
+    async with memory() as world, open_application(Server()) as server:
+        stream, far = fickle_pair()
+        stream.block()
+        world.listeners[4520].offer(stream)
+        await far.stream.send_all(HELLO)
+        await settled()
+        assert (await server.stop()).is_finished
+        assert trio.current_time() == server.config.handshake_timeout
+        assert server.made[0].record == []
+
+
+class Player(Acceptor):
+    """Has statistics of its own."""
+
+    def statistics(self) -> Any:
+        return {"players": 3}
+
+
+async def test_statistics_that_a_peer_overrides_are_its_own(
+    autojump_clock: Clock,
+) -> None:
+    async with memory() as world, open_application(Server()) as server:
+        server._running.node.create_peer = Player
+        async with open_peer(await world.open_tcp_stream("", 4520)) as peer:
+            await peer.request(OperationRequest(1))
+            [player] = server.peers
+            assert server.statistics().total.messages_received > 0
+        await player.disconnect()
+        assert server.statistics().ends == {DisconnectReason.REMOTE_CLOSE: 1}
+        assert server.statistics().inbound == ConnectionCounts()
 
 
 async def test_connections_are_counted_by_side_and_state(

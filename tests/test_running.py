@@ -1,5 +1,6 @@
 """Twin of `running.py`."""
 
+import contextvars
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +8,19 @@ import pytest
 import trio
 import trio.testing
 
-from tests.network import Caller, InMemory, Server, memory
-from tests.peers import Dialler, MemoryListener
-from trio_s2s import Application, open_application, open_peer, run_application
+from tests.network import Caller, InMemory, Server, Worker, memory
+from tests.peers import Dialler, Echo, MemoryListener, Wait
+from trio_s2s import (
+    Application,
+    InboundPeer,
+    InitRequest,
+    OperationError,
+    PeerConfig,
+    handles,
+    open_application,
+    open_peer,
+    run_application,
+)
 from trio_s2s.listening import listener_name
 
 Clock = trio.testing.MockClock
@@ -115,3 +126,63 @@ async def test_listener_that_breaks_ends_alone(
             await settled()
             assert good.record == ["connected"]
     assert "Server: no connection can be accepted on Broken: it broke" in caplog.text
+
+
+async def test_stop_shortens_a_drain_that_runs_already(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    async def ask() -> None:
+        with pytest.raises(OperationError):
+            await link.request(Wait(1000))
+
+    config = PeerConfig(drain_timeout=60)
+    async with (
+        memory(),
+        open_application(Server(config=config)) as server,
+        open_application(Application("Client", config=config)) as client,
+    ):
+        link = client.connect_tcp("localhost", 4520, Caller)
+        await link.connected()
+        nursery.start_soon(ask)
+        await settled()
+        nursery.start_soon(server.made[0].disconnect)
+        await trio.sleep(1)
+        [report] = (await server.stop(grace=2)).peers
+        assert trio.current_time() == 3
+        assert report.cancelled == 1
+
+
+user = contextvars.ContextVar("user", default="nobody")
+
+
+async def test_what_is_opened_in_a_handler_inherits_nothing_of_its_request(
+    autojump_clock: Clock,
+) -> None:
+    seen: list[str] = []
+
+    class Looking(Caller):
+        async def on_connected(self) -> None:
+            seen.append(user.get())
+
+    class Opening(Worker):
+        @handles(Echo)
+        async def echo(self, operation: Echo) -> str:
+            user.set(operation.text)
+            await server.listen_tcp(4521)
+            await server.connect_tcp("localhost", 4530, Looking).connected()
+            return ""
+
+    class Asked(Server):
+        def create_peer(self, init_request: InitRequest) -> InboundPeer:
+            seen.append(user.get())
+            return Opening(init_request)
+
+    async with memory() as world, open_application(Asked()) as server:
+        other = Application("Other")
+        other.create_peer = Worker  # type: ignore[method-assign]  # it accepts
+        async with open_application(other):
+            await other.listen_tcp(4530)
+            async with open_peer(await world.open_tcp_stream("", 4520)) as peer:
+                await peer.request(Echo("alice"))
+            async with open_peer(await world.open_tcp_stream("", 4521)):
+                assert seen == ["nobody"] * 3

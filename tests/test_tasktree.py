@@ -1,6 +1,7 @@
 """The drawing of running tasks."""
 
 import re
+from typing import Any
 
 import trio
 import trio.testing
@@ -68,3 +69,37 @@ async def test_task_tree_shows_only_the_name_of_a_task_within_trio() -> None:
         drawing = task_tree(current_task())
         nursery.cancel_scope.cancel(reason="the test is over")
     assert drawing.endswith("\n  asleep")
+
+
+class Foreign:
+    """Awaits as compiled code does: without a coroutine or a generator."""
+
+    def __await__(self) -> Any:
+        self.steps = wait_here().__await__()
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> object:
+        return next(self.steps)
+
+    def send(self, value: object) -> object:
+        return self.steps.send(value)
+
+    def throw(self, error: BaseException) -> object:
+        return self.steps.throw(error)
+
+
+async def wait_in_foreign_code() -> None:
+    await Foreign()
+
+
+async def test_task_tree_shows_where_a_task_has_left_for_foreign_code() -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_in_foreign_code, name="foreign")
+        await trio.testing.wait_all_tasks_blocked()
+        drawing = task_tree(current_task())
+        nursery.cancel_scope.cancel(reason="the test is over")
+    line = wait_in_foreign_code.__code__.co_firstlineno + 1
+    assert drawing.endswith(f"\n  foreign  test_tasktree.py:{line}")

@@ -1,5 +1,6 @@
 """The reader and the writer of a stream."""
 
+import errno
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
@@ -511,3 +512,15 @@ async def test_socket_stream_whose_other_side_has_gone_has_one_address() -> None
     right.close()
     assert local.startswith("127.0.0.1:")
     assert remote == ""
+
+
+async def test_stream_that_was_reset_may_have_no_address() -> None:
+    class Gone:
+        def getsockname(self) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        getpeername = getsockname
+
+    stream, _ = fickle_pair()
+    vars(stream)["socket"] = Gone()
+    assert addresses_of(stream) == ("", "")

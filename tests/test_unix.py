@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from tests.peers import Acceptor, Dialler
 from trio_s2s import (
     ConnectionFailedError,
     FailureReason,
+    InitRequest,
     ListenError,
     OperationRequest,
+    OutboundPeer,
     open_unix_peer,
     serve_unix,
 )
@@ -90,6 +94,79 @@ async def test_file_that_somebody_has_removed_is_no_error(path: str) -> None:
     assert not exists(path)
 
 
+async def test_path_stays_the_same_wherever_the_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with await open_unix_listener("s2s.sock", None) as listener:
+        monkeypatch.chdir("/")
+        assert listener.path == str(tmp_path / "s2s.sock")
+        assert is_socket(listener.path)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_file_that_may_not_be_removed_any_more_is_left(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    listener = await open_unix_listener(path, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", denied)
+        await listener.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        await listener.accept()
+    assert is_socket(path)
+    async with await open_unix_listener(path, None):
+        assert is_socket(path)
+
+
+async def listen_many_times(path: str) -> int:
+    """Start five servers one step after the other; count those that listen."""
+    listeners: list[UnixListener] = []
+
+    async def start() -> None:
+        with suppress(OSError):
+            listeners.append(await open_unix_listener(path, None))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(start)
+            await trio.lowlevel.checkpoint()
+    for listener in listeners:
+        await listener.aclose()
+    return len(listeners)
+
+
+@pytest.mark.parametrize("leave", [lambda path: None, leave_a_dead_socket])
+async def test_one_of_many_that_start_at_once_listens(
+    leave: Callable[[str], None], tmp_path: Path
+) -> None:
+    for number in range(20):
+        path = str(tmp_path / str(number))
+        leave(path)
+        assert await listen_many_times(path) == 1
+        assert not exists(path)
+
+
+async def test_dead_file_that_another_server_removes_first_is_no_error(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = os.unlink
+
+    def too_late(path: str) -> None:
+        unlink(path)
+        raise FileNotFoundError(path)
+
+    leave_a_dead_socket(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", too_late)
+        listener = await open_unix_listener(path, None)
+    assert is_socket(path)
+    await listener.aclose()
+
+
 async def test_other_file_is_left_alone(path: str) -> None:
     leave_a_file(path)
     with pytest.raises(FileExistsError, match="no socket"):
@@ -150,6 +227,26 @@ async def test_peers_meet_on_a_path(path: str, nursery: trio.Nursery) -> None:
     await made[0].ended.wait()
     assert made[0].record == ["connected", "disconnected REMOTE_CLOSE"]
     assert peer.record == ["connected", "disconnected LOCAL_CLOSE"]
+
+
+async def test_path_has_no_port(path: str, nursery: trio.Nursery) -> None:
+    made: list[InitRequest] = []
+
+    def create(init_request: InitRequest) -> Acceptor:
+        made.append(init_request)
+        return Acceptor()
+
+    await nursery.start(serve_unix, create, f"{path}:4520")
+    async with open_unix_peer(f"{path}:4520"):
+        [request] = made
+    assert request.local_address == f"{path}:4520"
+    assert request.local_port is None
+
+
+async def test_class_that_cannot_accept_is_told_before_it_listens(path: str) -> None:
+    with pytest.raises(TypeError, match="OutboundPeer is no InboundPeer"):
+        await serve_unix(OutboundPeer, path)  # type: ignore[arg-type]  # on purpose
+    assert not exists(path)
 
 
 async def test_server_removes_its_file_when_it_is_cancelled(path: str) -> None:

@@ -101,7 +101,8 @@ class Application:
         that runs before the other side is welcome.
         """
         raise ConnectionRejectedError(
-            CloseCode.UNKNOWN_APPLICATION, f"{self.name} accepts no connections"
+            CloseCode.UNKNOWN_APPLICATION,
+            f"{self.name} accepts no connections (it has no create_peer)",
         )
 
     # -- listening and linking --
@@ -132,9 +133,11 @@ class Application:
             running.node.runtime.open_tcp_listeners(port, host, backlog),
         )
         if running.stopped.is_set():
-            for listener in listeners:
-                await listener.aclose()
-        self._at_work.listen(listeners, Acceptor([running.node], ssl_context))
+            with trio.CancelScope(shield=True):  # It does not wait.
+                for listener in listeners:
+                    await trio.aclose_forcefully(listener)
+            raise self._too_late()
+        running.listen(listeners, Acceptor([running.node], ssl_context))
         return listeners
 
     @overload
@@ -249,5 +252,8 @@ class Application:
     @property
     def _at_work(self) -> Running:
         if self._running.stopped.is_set():
-            raise LocalProtocolError(f"{self!r} takes no more listeners and links")
+            raise self._too_late()
         return self._running
+
+    def _too_late(self) -> LocalProtocolError:
+        return LocalProtocolError(f"{self!r} takes no more listeners and links")

@@ -96,7 +96,7 @@ class ConnectionRejectedError(ConnectionFailedError):
         # It is easily called with the text alone, or without one.
         given: tuple[Any, Any] = code, debug_message
         match given:
-            case (int(), str()):
+            case (int(), str()) if not isinstance(code, bool):
                 pass
             case _:
                 raise TypeError(f"a rejection has a code and a text, not {given!r}")

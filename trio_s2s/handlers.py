@@ -78,6 +78,7 @@ def table_of(cls: type) -> HandlerTable:
     table = HandlerTable()
     for name, contract_class in marks.items():
         contract = contract_of(contract_class)
+        _check_signature(cls, name, contract_class)
         handler = Handler(
             name, contract, inspect.iscoroutinefunction(getattr(cls, name))
         )
@@ -90,3 +91,21 @@ def table_of(cls: type) -> HandlerTable:
                 f" {name} handles {contract.name}, both with code {contract.code}"
             )
     return table
+
+
+def _check_signature(cls: type, name: str, contract_class: type) -> None:
+    """Find out at once that a handler can't be called, or expects something else."""
+    method = getattr(cls, name)
+    where = f"{cls.__name__}.{name}, which handles {contract_class.__name__},"
+    try:
+        bound = inspect.signature(method).bind(None, None)
+    except TypeError as error:
+        raise TypeError(f"{where} can't be called with it: {error}") from error
+    taken = list(inspect.signature(method).parameters.values())[1 : len(bound.args)]
+    for parameter in taken:
+        expects = parameter.annotation
+        is_contract = isinstance(expects, type) and issubclass(
+            expects, (Operation, Event)
+        )
+        if is_contract and not issubclass(contract_class, expects):
+            raise TypeError(f"{where} expects {expects.__name__}")

@@ -14,9 +14,16 @@ __all__ = ["Journal", "log"]
 class _Harmless(logging.LoggerAdapter[logging.Logger]):
     """A logger whose handlers may raise: no connection is to end by a broken log."""
 
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+    def log(
+        self,
+        level: int,
+        msg: object,
+        *args: object,
+        stacklevel: int = 1,
+        **kwargs: Any,
+    ) -> None:
         with contextlib.suppress(Exception):
-            super().log(level, msg, *args, stacklevel=2, **kwargs)
+            super().log(level, msg, *args, stacklevel=stacklevel + 1, **kwargs)
 
 
 log: Final = _Harmless(logging.getLogger("trio_s2s"))
@@ -61,7 +68,7 @@ class Journal:
         if told is not None and told.untold:
             text = f"{text} (and {told.untold} more like it since the last such line)"
         self._told[key] = _Told(now())
-        log.log(level, "%s", text, exc_info=error)
+        log.log(level, "%s", text, exc_info=error, stacklevel=2)
 
     def _key(self, kind: str, host: str) -> tuple[str, str]:
         if (kind, host) in self._told:

@@ -40,8 +40,9 @@ class UnixListener(trio.abc.Listener[trio.SocketStream]):
 async def open_unix_listener(path: str, backlog: int | None) -> UnixListener:
     """Listen on a path; the file of a server that has died is taken over."""
     path = os.path.abspath(path)  # noqa: ASYNC240  it asks for the folder, and no disk
-    await _remove_if_dead(path)
-    # Without a pause in between, or another server would find nobody listening.
+    await trio.lowlevel.checkpoint()
+    # Without a pause from here on, or another server would find nobody listening.
+    _remove_if_dead(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         bound.bind(path)
@@ -53,16 +54,19 @@ async def open_unix_listener(path: str, backlog: int | None) -> UnixListener:
         raise
 
 
-async def _remove_if_dead(path: str) -> None:
+def _remove_if_dead(path: str) -> None:
     """Remove a socket's file on which nobody listens; anything else is left alone."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
     except FileNotFoundError:
         return
-    with trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
-            await probe.connect(path)
+            probe.connect(path)
+        except BlockingIOError:  # It listens; so many wait that there is no room.
+            return
         except ConnectionRefusedError:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)

@@ -76,6 +76,16 @@ def tell(result: Result, again: str) -> None:
     print(f"  again: python -m tests.simulator {again}--only {result.options.seed}")
 
 
+def until_found(seeds: range, *, is_short: bool) -> int:
+    """Run worlds until one shows a violation."""
+    for seed in seeds:
+        result = run_seed(seed, is_short=is_short)
+        if result.violation:
+            print(f"FOUND {result.violation} (seed {seed})")
+            return 1
+    return 0
+
+
 def main() -> int:
     """Run worlds in processes; the exit status is 1 if anything did not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,11 +93,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first world")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--short", action="store_true", help="worlds of a minute")
+    parser.add_argument("--until-found", action="store_true", help="stop at the first")
     parser.add_argument("--only", type=int, help="run the world of this seed alone")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.worlds)
     if options.only is not None:
         seeds = range(options.only, options.only + 1)
+    if options.until_found:
+        return until_found(seeds, is_short=options.short)
     total = Sum()
     began = time.monotonic()
     with ProcessPoolExecutor(options.processes) as pool:
