@@ -152,6 +152,9 @@ class Checker:
         if call is None:
             self.check("V11", holds=self.is_corrupted, text=f"nobody has asked {name}")
             return
+        if self.is_corrupted:  # Another name may have become this one.
+            call.ran = 1
+            return
         call.ran += 1
         self.check("V12", holds=call.ran == 1, text=f"{name} runs again")
         text = f"{name} runs, whose caller was told that it never would ({call.end})"
@@ -209,6 +212,8 @@ class Checker:
                 text = f"{call.name} failed with {code}"
                 wanted = call.fails or code < -1 or self.is_corrupted
                 self.check("V10", holds=wanted, text=text)
+            case _ if self.is_corrupted:
+                self._ended(call, "senseless", now)
             case _:
                 self.check("V10", holds=False, text=f"{call.name}: {error!r}")
 
@@ -217,7 +222,7 @@ class Checker:
         call.end, call.never_ran = how, never
         call.life.open -= 1
         self.counts[f"calls: {how}"] += 1
-        if never:
+        if never and not self.is_corrupted:
             text = f"{call.name} has run, and its caller is told {how}"
             self.check("V13", holds=call.ran == 0, text=text)
         late = now - call.limit

@@ -58,7 +58,7 @@ def draw(seed: int, *, is_short: bool = False) -> Options:
         max_request_weight=rng.choice([300, 1000] if often_tiny else [2**20]),
         max_event_weight=rng.choice([200, 1000] if often_tiny else [2**18]),
         send_buffer=rng.choice([1, 500, 2**20]),
-        heartbeat_interval=rng.choice([1.0, 2.5, 10.0, 30.0]),
+        heartbeat_interval=rng.choice([1.0, 2.5] if is_short else [2.5, 10.0, 30.0]),
         heartbeat_misses=rng.choice([2, 3]),
         send_timeout=rng.choice([3.0, 10.0]),
         handler_wait=rng.choice([0.5, 3.0]),
@@ -67,19 +67,18 @@ def draw(seed: int, *, is_short: bool = False) -> Options:
         connected_timeout=5.0,
     )
     latency, jitter = rng.choice([0.0, 0.001, 0.05]), rng.choice([0.0, 0.002, 0.2])
-    duration = rng.choice([20.0, 60.0] if is_short else [60.0, 600.0, 3600.0, 7200.0])
+    slow = latency + jitter > 0.01
+    duration = rng.choice([15.0, 30.0] if is_short else [600.0, 3600.0, 7200.0, 7200.0])
     return Options(
         seed=seed,
         servers=rng.choice([2, 2, 3]),
         duration=duration,
-        pace=duration / rng.choice([15, 30] if is_short else [40, 150, 400]),
-        faults=rng.choice([3, 8] if is_short else [20, 50, 80]),
+        pace=duration / rng.choice([8, 20] if is_short else [200, 400, 600]),
+        faults=rng.choice([3, 6] if is_short else [120, 140, 160]),
         latency=latency,
         jitter=jitter,
         # So much must pass that a handshake may be done in its time.
-        window=rng.choice(
-            [300 if latency + jitter > 0.01 else 1, 1000, WIDE, WIDE, WIDE]
-        ),
+        window=rng.choice([1 if is_short and not slow else 300, 1000, WIDE, WIDE]),
         hook_delay=rng.choice([0.0, 0.0, 0.3]),
         both_dial=rng.random() < 0.3,
         config=config,

@@ -123,7 +123,7 @@ class World:
             case 4:
                 return partial(self._many_calls, server, peer, limit)
             case 5 | 6 | 7:
-                channel, count = rng.randrange(4), rng.choice([1, 1, 5, 30])
+                channel, count = rng.randrange(4), rng.choice([1, 1, 4, 12])
                 return partial(server.send, peer, channel, count, limit)
             case 8:
                 self._news += 1

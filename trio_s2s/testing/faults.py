@@ -98,15 +98,13 @@ class Faults(Ways):
         self._note("stall", a, b)
 
     def heal(self, *nodes: str) -> None:
-        """End partitions and stalls: of all, of one node, or between two."""
+        """End partitions, stalls, cuts to come: of all, of a node, or between two."""
         wanted = set(nodes)
-        healed = []
         for way, weather in self.weather.items():
-            if wanted.issubset(way) and (weather.is_cut or weather.is_stalled):
+            if wanted.issubset(way):
                 weather.is_cut = weather.is_stalled = False
-                healed.append(weather)
         for pipe in self._pipes():
-            if pipe.weather in healed:
+            if wanted.issubset((pipe.source.name, pipe.target.name)):
                 pipe.thaw()
         self._note("heal", *nodes)
 

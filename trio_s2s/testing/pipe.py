@@ -17,7 +17,7 @@ __all__ = ["Pipe"]
 
 PIECES: Final = (1, 1, 1, 1, 2, 4)
 """Into how many pieces a write falls."""
-TURNS: Final = (1, 1, 1, 1, 2, 3)
+TURNS: Final = (1, 1, 1, 1, 1, 1, 2, 3)
 """How many turns a call takes."""
 FEWER: Final = 0.2
 """How often less is received than has arrived."""
@@ -292,7 +292,8 @@ class Pipe:
         self.moved()
 
     def thaw(self) -> None:
-        """Let what was kept back arrive as if it was sent again now."""
+        """Let what was kept back arrive as if sent again now, and cut nothing."""
+        self._cut_at = math.inf
         self._last_arrival = 0.0
         self._arrivals = deque((self._arrival(), size) for _, size in self._arrivals)
         if self._end_at < math.inf:
