@@ -8,13 +8,11 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Sequence,
 )
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
-    contextmanager,
     suppress,
 )
 from typing import Any
@@ -22,7 +20,6 @@ from typing import Any
 import attrs
 import trio
 import trio.testing
-from trio._core import _run
 
 from tests.peers import (
     Acceptor,
@@ -49,79 +46,13 @@ from trio_s2s.codec import unpack_messages
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.runtime import Runtime
 from trio_s2s.tasktree import task_tree
+from trio_s2s.testing import Injector, seeded
 
-scheduler: Any = _run
-"""Has no public name for what `seeded` does; a test sees whether it still works."""
 PIECE = 24
 """Bytes that a `Tape` sends at once: most frames have more, and could be torn."""
 LONG = 30.0
 """Seconds in which everything has ended, whatever was cancelled."""
 MOST_VIRTUAL_SECONDS = 3600
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Let Trio choose the order of tasks by a seed, and nothing else."""
-    before = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
-    scheduler._r.seed(seed)
-    try:
-        yield
-    finally:
-        scheduler._r.setstate(before[0])
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before[1]
-
-
-# -- striking --
-
-
-class Strike(trio.abc.Instrument):
-    """Cancels a block at its n-th step: of its own task, or of any task at all."""
-
-    def __init__(self, step: int, *, own: bool) -> None:
-        self.step = step
-        self.own = own
-        self.steps = 0
-        self._scope: trio.CancelScope | None = None
-        self._task: trio.lowlevel.Task | None = None
-
-    @property
-    def has_fired(self) -> bool:
-        return self.steps >= self.step
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self._scope is None or (self.own and task is not self._task):
-            return
-        self.steps += 1
-        if self.steps == self.step:
-            self.fire(task)
-
-    def fire(self, task: trio.lowlevel.Task) -> None:
-        """Do it; a subclass may do something else."""
-        assert self._scope is not None
-        self._scope.cancel()
-
-    def aim(self, scope: trio.CancelScope) -> None:
-        """Begin to count; the caller is the task whose own steps are meant."""
-        self._scope, self._task = scope, trio.lowlevel.current_task()
-
-    def aim_from_here(self) -> None:
-        """Count the steps of the caller instead of those of who is cancelled."""
-        self._task = trio.lowlevel.current_task()
-
-    def rest(self) -> None:
-        """Count no more."""
-        self._scope = None
-
-    @contextmanager
-    def block(self) -> Iterator[trio.CancelScope]:
-        """Mark what is cancelled."""
-        with trio.CancelScope() as scope:
-            self.aim(scope)
-            try:
-                yield scope
-            finally:
-                self.rest()
 
 
 # -- peers that have much to do --
@@ -137,7 +68,7 @@ class Back(Operation[str], code=3):
 class Busy(Recorder):
     """Has handlers that wait, ask back and send events; both sides have all of them."""
 
-    strike: Strike | None = None
+    strike: Injector | None = None
     """Whose steps are counted: those of the handler of `Back`."""
 
     @handles(Echo)
@@ -239,7 +170,7 @@ class World(Runtime):
         self.config = PeerConfig(heartbeat_interval=LONG)
         self.tapes: list[tuple[Tape, Tape]] = []
         self.peers: list[Busy] = []
-        self.strike: Strike | None = None
+        self.strike: Injector | None = None
         """For the peers of the accepting side."""
         self.has_frames = True
         """Whether what the wires carry can be read."""
@@ -406,7 +337,7 @@ def tasks() -> list[str]:
 
 # -- exploring --
 
-Run = Callable[[World, Strike], Awaitable[None]]
+Run = Callable[[World, Injector], Awaitable[None]]
 
 
 @attrs.define
@@ -422,7 +353,7 @@ class Count:
     seeds: int = 0
     violations: list[str] = attrs.field(factory=list)
 
-    def note(self, strike: Strike) -> None:
+    def note(self, strike: Injector) -> None:
         """Take note of a run to its very end."""
         if strike.own:
             self.own_steps = max(self.own_steps, strike.steps)
@@ -451,7 +382,7 @@ HEADING = (
 )
 
 
-def run_struck(run: Run, strike: Strike, *, real_clock: bool = False) -> None:
+def run_struck(run: Run, strike: Injector, *, real_clock: bool = False) -> None:
     """Run a scenario once, and check what it has left."""
     world = World()
 
@@ -478,7 +409,7 @@ def explore(
             # Not the same steps for each seed.
             first = 1 if own else 1 + seed % stride
             for step in itertools.count(first, 1 if own else stride):
-                strike = Strike(step, own=own)
+                strike = Injector(step, own=own)
                 try:
                     with seeded(seed):
                         run_struck(run, strike, **options)

@@ -28,7 +28,6 @@ from tests.steps import (
     Count,
     Near,
     Run,
-    Strike,
     World,
     check_idle,
     explore,
@@ -52,6 +51,7 @@ from trio_s2s import (
     serve_tcp,
 )
 from trio_s2s.runtime import current_runtime
+from trio_s2s.testing import Injector
 
 settled = trio.testing.wait_all_tasks_blocked
 TLS = tls_contexts()
@@ -65,14 +65,14 @@ CANCELLED_ENDS = {
 # -- connecting --
 
 
-async def connect(world: World, strike: Strike) -> None:
+async def connect(world: World, strike: Injector) -> None:
     async with served(world):
         with strike.block():
             async with world.open():
                 strike.rest()
 
 
-async def connect_over_tls(world: World, strike: Strike) -> None:
+async def connect_over_tls(world: World, strike: Injector) -> None:
     server, dialler = TLS
     world.has_frames = False
     async with trio.open_nursery() as nursery:
@@ -89,7 +89,7 @@ async def connect_over_tls(world: World, strike: Strike) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def connect_by_tcp(world: World, strike: Strike) -> None:
+async def connect_by_tcp(world: World, strike: Injector) -> None:
     """With real sockets, whose descriptors are counted; its clock is the real one."""
     before = os.listdir("/proc/self/fd")
     async with trio.open_nursery() as nursery:
@@ -116,7 +116,7 @@ async def linger(world: World, peer: Near) -> None:
     assert await peer.request(Echo("still here")) == "still here"
 
 
-async def request(world: World, strike: Strike) -> None:
+async def request(world: World, strike: Injector) -> None:
     async with served(world), world.open() as peer:
         await settled()
         with strike.block():
@@ -125,7 +125,7 @@ async def request(world: World, strike: Strike) -> None:
         await linger(world, peer)
 
 
-async def request_by_its_handler(world: World, strike: Strike) -> None:
+async def request_by_its_handler(world: World, strike: Injector) -> None:
     """The caller is cancelled at each step of the handler on the other side."""
     world.strike = strike
     async with served(world), world.open() as peer:
@@ -135,7 +135,7 @@ async def request_by_its_handler(world: World, strike: Strike) -> None:
         await linger(world, peer)
 
 
-async def request_without_a_slot(world: World, strike: Strike) -> None:
+async def request_without_a_slot(world: World, strike: Injector) -> None:
     world.config = attrs.evolve(world.config, max_concurrent_requests=1)
     async with served(world), world.open() as peer, trio.open_nursery() as nursery:
         await settled()
@@ -146,7 +146,7 @@ async def request_without_a_slot(world: World, strike: Strike) -> None:
         await linger(world, peer)
 
 
-async def photons_request(world: World, strike: Strike) -> None:
+async def photons_request(world: World, strike: Injector) -> None:
     world.config = attrs.evolve(world.config, max_concurrent_requests=1)
     async with served(world), world.open() as peer:
         await settled()
@@ -161,7 +161,7 @@ async def photons_request(world: World, strike: Strike) -> None:
 
 
 async def send_events(
-    world: World, strike: Strike, sent: SendParameters, **limits: Any
+    world: World, strike: Injector, sent: SendParameters, **limits: Any
 ) -> None:
     """Events arrive in order and without a gap, those of which it was said so."""
     world.config = attrs.evolve(world.config, **limits)
@@ -182,7 +182,7 @@ async def send_events(
 # -- the life of one peer --
 
 
-async def block_of_a_peer(world: World, strike: Strike) -> None:
+async def block_of_a_peer(world: World, strike: Injector) -> None:
     async with served(world):
         with strike.block():
             async with world.open() as peer:
@@ -191,7 +191,7 @@ async def block_of_a_peer(world: World, strike: Strike) -> None:
                 await peer.send_event(Note(1))
 
 
-async def task_of_a_peer(world: World, strike: Strike) -> None:
+async def task_of_a_peer(world: World, strike: Injector) -> None:
     async with served(world), world.open() as peer:
         await settled()
 
@@ -207,7 +207,7 @@ async def task_of_a_peer(world: World, strike: Strike) -> None:
         await linger(world, peer)
 
 
-async def closing_a_peer(world: World, strike: Strike) -> None:
+async def closing_a_peer(world: World, strike: Injector) -> None:
     """A close that is cancelled becomes an abort."""
     world.aborts = True
     async with served(world), world.open() as peer:
@@ -233,7 +233,7 @@ async def visit(
             await peer.ended.wait()
 
 
-async def nursery_of_a_listener(world: World, strike: Strike) -> None:
+async def nursery_of_a_listener(world: World, strike: Injector) -> None:
     async with trio.open_nursery() as outer:
         async with trio.open_nursery() as nursery:
             await start_serving(nursery, world)
@@ -316,7 +316,7 @@ async def fill(hub: Hub, nursery: trio.Nursery) -> None:
     await hub.link.connected()
 
 
-async def entering_an_application(world: World, strike: Strike) -> None:
+async def entering_an_application(world: World, strike: Injector) -> None:
     async with hub_and_home(world) as (hub, nursery):
         with strike.block():
             async with open_application(hub):
@@ -324,7 +324,7 @@ async def entering_an_application(world: World, strike: Strike) -> None:
                 strike.rest()
 
 
-async def stopping_an_application(world: World, strike: Strike) -> None:
+async def stopping_an_application(world: World, strike: Injector) -> None:
     """The one that stops it is cancelled; the stop goes on without it."""
     async with hub_and_home(world) as (hub, nursery), open_application(hub):
         await fill(hub, nursery)
@@ -334,7 +334,7 @@ async def stopping_an_application(world: World, strike: Strike) -> None:
         assert len(hub.peers) == 0
 
 
-async def leaving_an_application(world: World, strike: Strike) -> None:
+async def leaving_an_application(world: World, strike: Injector) -> None:
     async with hub_and_home(world) as (hub, nursery):
         with trio.CancelScope() as scope:
             async with open_application(hub):
@@ -344,7 +344,7 @@ async def leaving_an_application(world: World, strike: Strike) -> None:
         assert hub.hooks == ["setup", "tear_down"]
 
 
-async def link_that_is_lost(world: World, strike: Strike) -> None:
+async def link_that_is_lost(world: World, strike: Injector) -> None:
     """The application is cancelled while its link connects, is lost, and comes back."""
     async with hub_and_home(world) as (hub, _):
         with strike.block():
@@ -361,7 +361,7 @@ async def link_that_is_lost(world: World, strike: Strike) -> None:
                         raise
 
 
-async def broadcast_to_slow_peers(world: World, strike: Strike) -> None:
+async def broadcast_to_slow_peers(world: World, strike: Injector) -> None:
     world.config = attrs.evolve(world.config, max_event_weight=1)
     async with (
         hub_and_home(world) as (hub, _),
@@ -446,7 +446,7 @@ def test_seed_fixes_the_order_of_tasks() -> None:
 
 
 def main(seeds: int, names: list[str]) -> int:
-    """Strike at every step of every scenario, and print a line each."""
+    """Injector at every step of every scenario, and print a line each."""
     logging.getLogger("trio_s2s").disabled = True
     print(HEADING)
     total = Count("total")

@@ -18,17 +18,29 @@ ENTRIES = [
 ]
 
 
+TEXT = """
+                            a                                 b
+     0.000                    --------- dial port 1 --------->
+     0.000            * dial port 2
+     0.100                    ------------- PING ------------>
+     0.200                    <------ REQUEST #7 op 1 --------
+     0.300                    ----------- 90 bytes ---------->
+     1.500  ~~~~~~~~~~~~~~~~~~~~~~~~~~ partition a b ~~~~~~~~~~~~~~~~~~~~~~~~~~~
+     2.000  * on_disconnected CONNECTION_LOST (b)
+     2.000                                           * on_failed REFUSED
+"""
+"""What was taken is not drawn."""
+
+
 def test_text_has_a_column_for_each_node() -> None:
-    lines = as_text(ENTRIES).splitlines()
-    assert lines[0].split() == ["a", "b"]
-    assert len(lines) == len(ENTRIES)  # What was taken is not drawn.
-    column = lines[0].index("a")
-    assert lines[3].split() == ["0.100", "-" * 13, "PING", "-" * 12 + ">"]
-    assert abs(lines[3].index("-") - column) < 3
-    assert "<" in lines[4]
-    assert "REQUEST #7 op 1" in lines[4]
-    assert "~ partition a b ~" in lines[6]
-    assert "* on_disconnected CONNECTION_LOST (b)" in lines[7]
+    assert as_text(ENTRIES) == TEXT.strip("\n")
+
+
+def test_long_text_is_cut_to_the_length_of_its_arrow() -> None:
+    entry = Entry(0.0, "bytes", "b", "a", "very " * 9)
+    assert as_text([entry], ["a", "b"]).splitlines()[1] == (
+        "     0.000                    <- very very very very very ve--"
+    )
 
 
 def test_mermaid_is_its_language() -> None:
@@ -52,4 +64,18 @@ def test_nodes_may_be_given() -> None:
         "sequenceDiagram",
         "    participant gs_1 as gs-1",
         "    Note over gs_1: partition a b",
+    ]
+
+
+def test_nodes_that_were_not_given_come_after_those_that_were() -> None:
+    assert as_mermaid(ENTRIES[:1], ["b"]).splitlines()[1:3] == [
+        "    participant b as b",
+        "    participant a as a",
+    ]
+
+
+def test_faults_alone_are_those_of_the_network() -> None:
+    assert as_mermaid([ENTRIES[6]]).splitlines()[1:] == [
+        "    participant network as network",
+        "    Note over network: partition a b",
     ]

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from tests.peers import Dialler, Echo, Note, start_server
-from tests.steps import Far, Strike, World, check_hooks, seeded
+from tests.steps import Far, World, check_hooks
 from trio_s2s import (
     Application,
     DisconnectReason,
@@ -29,6 +29,7 @@ from trio_s2s import (
 )
 from trio_s2s.codec import unpack_messages
 from trio_s2s.runtime import current_runtime
+from trio_s2s.testing import Injector, seeded
 
 Exits = KeyboardInterrupt, SystemExit, GeneratorExit
 
@@ -36,14 +37,14 @@ Exits = KeyboardInterrupt, SystemExit, GeneratorExit
 # -- at every step --
 
 
-class Signal(Strike):
+class Signal(Injector):
     """Is Control-C: Trio raises it in the main task."""
 
     def fire(self, task: trio.lowlevel.Task) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-class Thrown(Strike):
+class Thrown(Injector):
     """Raises in the very task whose step it is, be it the package's own."""
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -87,7 +88,7 @@ class Place(Application):
         return self.world.far(init_request)
 
 
-async def program(world: World, strike: Strike) -> None:
+async def program(world: World, strike: Injector) -> None:
     """Run two applications, a link between them, and a peer, for a moment."""
     current_runtime.set(world)
     strike.aim(trio.CancelScope())
@@ -114,7 +115,7 @@ def check_came_out(kind: type[BaseException], error: BaseException | None) -> No
         assert type(error) is kind
 
 
-def interrupt(step: int, kind: type[Strike]) -> tuple[World, Strike, Any]:
+def interrupt(step: int, kind: type[Injector]) -> tuple[World, Injector, Any]:
     """Run the program, interrupted at a step; give what came out of it."""
     world, strike = World(), kind(step, own=False)
     world.aborts = True
@@ -133,7 +134,7 @@ def interrupt(step: int, kind: type[Strike]) -> tuple[World, Strike, Any]:
     [pytest.param(Signal, 3, id="signal"), pytest.param(Thrown, 3, id="thrown")],
 )
 def test_j11_interrupt_at_any_step_ends_the_process(
-    kind: type[Strike], stride: int
+    kind: type[Injector], stride: int
 ) -> None:
     interrupted = 0
     for step in itertools.count(1, stride):

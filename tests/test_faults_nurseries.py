@@ -14,7 +14,7 @@ import trio.testing
 
 from tests.hostile import frame
 from tests.peers import Acceptor, Dialler, Echo, Note, Wait, linked, start_server
-from tests.steps import Far, World, seeded, waiting
+from tests.steps import Far, World, waiting
 from tests.streams import FickleStream, reset_error
 from tests.test_faults_cancel import Crowd
 from trio_s2s import (
@@ -36,6 +36,7 @@ from trio_s2s import (
 )
 from trio_s2s.codes import Kind
 from trio_s2s.runtime import current_runtime
+from trio_s2s.testing import seeded
 
 Clock = trio.testing.MockClock
 settled = trio.testing.wait_all_tasks_blocked

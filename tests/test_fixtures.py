@@ -8,7 +8,7 @@ TESTS = """
 import trio
 import pytest
 from trio_s2s import DisconnectReason, OperationRequest
-from trio_s2s.testing import MemoryNetwork
+from trio_s2s.testing import Fault
 
 async def test_peers(s2s_peers, autojump_clock):
     inbound, outbound = s2s_peers
@@ -17,7 +17,7 @@ async def test_peers(s2s_peers, autojump_clock):
 
 async def test_partition(s2s_network, s2s_peers, autojump_clock):
     inbound, outbound = s2s_peers
-    s2s_network.partition("inbound", "outbound")
+    await s2s_network.play([Fault(1, "partition", ("inbound", "outbound"))])
     await trio.sleep(10)
     assert inbound.records[-1].about is DisconnectReason.%s
 
@@ -50,7 +50,16 @@ def test_failure_is_explained_and_can_be_seen_again(
             "*MemoryNetwork*",
             "seed 7, trace *",
             "again: S2S_SEED=7 python -m pytest '*::test_partition'",
-            "*partition*fault*inbound outbound*",
-            "*on_disconnected HEARTBEAT_TIMEOUT*",
+            "plan:",
+            "  at 1 s: partition('inbound', 'outbound')",
+            "faults that happened:",
+            "*partition*fault*inbound outbound",
+            "what happened last:",
+            "*inbound * hook * on_disconnected HEARTBEAT_TIMEOUT",
+            "  * inbound  * outbound",
+            "*~~ partition inbound outbound ~~*",
+            "*-- PING --*>",
+            "*[*] on_disconnected HEARTBEAT_TIMEOUT*",
         ]
     )
+    assert "test_peers" not in result.stdout.str().partition("FAILURES")[2]

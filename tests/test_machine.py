@@ -61,6 +61,30 @@ async def test_timer_may_be_set_anew_while_it_is_paused(
     assert trio.current_time() == 20
 
 
+async def test_pause_of_a_paused_node_changes_nothing(
+    machine: Machine, autojump_clock: Clock
+) -> None:
+    current_runtime.set(machine)
+    with timer(5):
+        machine.pause()
+        machine.pause()
+        machine.resume()
+        await trio.sleep_forever()
+    assert trio.current_time() == 5
+
+
+async def test_dead_node_does_not_stand_still(
+    machine: Machine, autojump_clock: Clock
+) -> None:
+    current_runtime.set(machine)
+    with timer(5):
+        machine.pause()
+        machine.die()
+        await trio.sleep_forever()
+    machine.start()
+    assert not machine.is_paused
+
+
 async def test_what_is_over_does_not_run_again(
     machine: Machine, autojump_clock: Clock
 ) -> None:

@@ -115,7 +115,7 @@ async def test_killed_node_comes_back_as_a_new_instance(
     nursery: trio.Nursery, autojump_clock: Clock
 ) -> None:
     network, game = await start(nursery)
-    before = network.nodes["master"].new_instance_id()
+    before = (await game.link.connected()).init_response
     nursery.start_soon(kill_soon, network, "master")
     with pytest.raises(PeerDisconnectedError):
         await game.link.request(Sleep(10))
@@ -127,7 +127,9 @@ async def test_killed_node_comes_back_as_a_new_instance(
         network.restart("game")
     network.restart("master")
     assert await game.link.request(Sleep(0), wait_connected=True)
-    assert network.nodes["master"].new_instance_id() != before
+    after = (await game.link.connected()).init_response
+    assert (after.server_id, before.server_id) == ("master", "master")
+    assert after.instance_id != before.instance_id
 
 
 async def kill_soon(network: MemoryNetwork, name: str) -> None:
@@ -154,6 +156,21 @@ async def test_node_without_an_application_may_be_killed(
     network.node("bare")
     network.kill("bare")
     assert await game.link.request(Sleep(1)) == "at 1"
+    network.restart("bare")
+    with network.at("bare"):
+        async with open_tcp_peer("localhost", 4520, OutboundPeer) as peer:
+            assert await peer.request(Sleep(1)) == "at 2"
+
+
+async def test_node_that_stands_still_may_be_killed(
+    nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    network, game = await start(nursery)
+    network.pause("master")
+    network.kill("master")
+    await trio.sleep(1)
+    network.restart("master")
+    assert await game.link.request(Sleep(0), wait_connected=True)
 
 
 async def test_silent_death_is_noticed_by_the_heartbeat(
@@ -167,7 +184,38 @@ async def test_silent_death_is_noticed_by_the_heartbeat(
     assert game.disconnects == [("master", DisconnectReason.HEARTBEAT_TIMEOUT)]
 
 
-async def test_paused_node_stands_still_but_for_the_users_own_sleeps(
+async def test_who_is_not_accepted_yet_is_not_told_of_a_silent_death(
+    autojump_clock: Clock,
+) -> None:
+    network = MemoryNetwork()
+    await network.node("b").open_tcp_listeners(1, "b", None)
+    stream = await network.node("a").open_tcp_stream("b", 1)
+    network.kill("b", silently=True)
+    await trio.sleep(1)
+    await stream.send_all(b"x")
+    with trio.move_on_after(60) as scope:
+        await stream.receive_some()
+    assert scope.cancelled_caught
+
+
+async def test_users_own_sleeps_go_on_while_a_node_is_paused(
+    nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    network, game = await start(nursery)
+
+    async def pause() -> None:
+        await trio.sleep(1)
+        network.pause("master")
+        await trio.sleep(3)
+        network.resume("master")
+
+    nursery.start_soon(pause)
+    # The handler was done at 2, but its answer was not sent before 4.
+    assert await game.link.request(Sleep(2)) == "at 2"
+    assert trio.current_time() == 4
+
+
+async def test_paused_node_stands_still(
     nursery: trio.Nursery, autojump_clock: Clock
 ) -> None:
     network, game = await start(nursery)

@@ -54,6 +54,28 @@ async def test_bytes_arrive_in_order_whatever_the_jitter(
     assert times == sorted(times)
 
 
+@pytest.mark.parametrize("seed", range(5))
+async def test_writes_are_split_and_come_together(
+    seed: int, autojump_clock: Clock
+) -> None:
+    pipe = new_pipe(Weather(jitter=1.0), seed)
+
+    async def send() -> None:
+        for _ in range(20):
+            await pipe.send(bytes(100))
+            await trio.sleep(0.2)
+        pipe.close_sender()
+
+    sizes = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        while data := await pipe.receive(1000):
+            sizes.append(len(data))
+    assert sum(sizes) == 2000
+    assert any(size % 100 for size in sizes), "no write was split"
+    assert max(sizes) > 100, "no writes came together"
+
+
 async def test_sender_waits_for_the_window(autojump_clock: Clock) -> None:
     pipe = new_pipe(Weather(window=100))
     async with trio.open_nursery() as nursery:
@@ -106,9 +128,7 @@ async def test_sender_learns_later_that_nobody_reads(autojump_clock: Clock) -> N
         await pipe.receive(10)
 
 
-@pytest.mark.parametrize(
-    "stop", ["is_cut", "is_stalled", "is_silent", "is_paused"]
-)  # fmt: skip
+@pytest.mark.parametrize("stop", ["is_cut", "is_stalled", "is_silent", "is_paused"])
 async def test_nothing_arrives_while_it_stands_still(
     stop: str, autojump_clock: Clock
 ) -> None:
@@ -169,6 +189,15 @@ async def test_frames_are_held_and_released(autojump_clock: Clock) -> None:
     assert await receive_some_of(pipe) == frames(3)[5:] + frames(1)
     pipe.release_all()
     assert await receive_some_of(pipe) == frames(2)[5:]
+
+
+async def test_what_is_no_frame_is_held_write_by_write(autojump_clock: Clock) -> None:
+    pipe = new_pipe(Weather(is_held=True))
+    await pipe.send(b"\xff" * 5)
+    pipe.release(1)
+    assert await receive_some_of(pipe) == b"\xff" * 5
+    await pipe.send(b"x")
+    assert await receive_some_of(pipe) == b""
 
 
 async def receive_some_of(pipe: Pipe) -> bytes:

@@ -1,20 +1,82 @@
 """A short run of the simulator; `python -m tests.simulator` is a long one."""
 
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
 import pytest
 
+from tests.simulator import __main__ as command
 from tests.simulator.checker import Checker, Violation
 from tests.simulator.options import draw
 from tests.simulator.plan import VERBS, Trouble, draw_plan
 from tests.simulator.shrink import shrink
-from tests.simulator.world import run_world
-from tests.test_planted import planted
-
-CHUNK = 25
+from tests.simulator.troubles import Troubles
+from tests.simulator.world import Result, run_world
 
 
-@pytest.mark.parametrize("first", range(1, 201, CHUNK))
-def test_nothing_breaks_the_invariants(first: int) -> None:
-    for seed in range(first, first + CHUNK):
-        result = run_world(draw(seed, is_short=True))
-        again = f"python -m tests.simulator --short --only {seed}"
-        assert not result.violation, f"{result.violation}; again: {again}"
+def test_nothing_breaks_the_invariants() -> None:
+    run = partial(command.run_seed, is_short=True)
+    # Processes of their own are not slowed down by what measures coverage.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(run, range(1, 61), chunksize=10))
+    bad = {one.options.seed: one.violation for one in results if one.violation}
+    assert not bad, "to see one again: python -m tests.simulator --short --only SEED"
+    assert len(results) == 60
+
+
+def test_v31_world_that_is_too_busy_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.simulator.world.MOST_STEPS", 500)
+    result = run_world(draw(1, is_short=True))
+    assert result.violation.startswith("Violation: V31: ")
+
+
+def test_every_fault_of_a_plan_can_be_done() -> None:
+    assert len(VERBS) >= 20
+    assert all(callable(getattr(Troubles, verb)) for verb in VERBS)
+    plan = draw_plan(draw(3))
+    assert plan == draw_plan(draw(3)) != draw_plan(draw(4))
+    assert plan == sorted(plan, key=lambda trouble: trouble.at)
+    line = str(Trouble(1.5, "kill", ("s1", "s2"), "busy", 2.0, 0.5))
+    assert line == "    1.50 kill s1->s2 when busy for 2.00 s (0.500)"
+
+
+def test_first_violation_is_kept_whoever_swallows_it() -> None:
+    checker = Checker()
+    for text in "first", "second":
+        with pytest.raises(Violation):
+            checker.check("V1", holds=False, text=text)
+    assert str(checker.violation) == "V1: first"
+
+
+def test_plan_is_shrunk_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = draw(1, is_short=True)
+    plan = [Trouble(float(at), "kill", ("s1", "s2")) for at in range(20)]
+
+    def run(_: object, shorter: list[Trouble]) -> Result:
+        is_bad = {plan[3], plan[17]}.issubset(shorter)
+        return Result(options, shorter, "Violation: V9: it is so" if is_bad else "")
+
+    monkeypatch.setattr("tests.simulator.shrink.run_world", run)
+    assert shrink(run(None, plan)) == [plan[3], plan[17]]
+
+
+def test_violation_is_told_with_what_is_needed_to_see_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trouble = Trouble(1.0, "kill", ("s1", "s2"))
+    bad = Result(draw(7), [trouble], "Violation: V9: it is so", last=["the end"])
+    monkeypatch.setattr(command, "shrink", lambda result: result.plan)
+    monkeypatch.setattr(command, "run_seed", lambda seed, is_short: bad)
+    command.tell(bad, "--short ")
+    assert command.until_found(range(3), is_short=True) == 1
+    total = command.Sum()
+    total.add(bad)
+    command.report(total, 3.0)
+    out = capsys.readouterr().out
+    assert "VIOLATION in the world of seed 7: Violation: V9: it is so" in out
+    assert "    1.00 kill s1->s2 (0.000)" in out
+    assert "again: python -m tests.simulator --short --only 7" in out
+    assert "FOUND Violation: V9: it is so (seed 0)" in out
+    assert "1 worlds" in out
+    assert "1 violations" in out

@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from trio_s2s.framing import encode_frame
 from trio_s2s.testing import MemoryNetwork
 
 Clock = trio.testing.MockClock
@@ -71,6 +72,26 @@ async def test_dialling_through_a_partition_waits_for_its_end(
         await trio.sleep(100)
         assert nursery.child_tasks
         network.heal()
+
+
+async def test_doubled_connection_is_there_until_all_its_ends_are_closed(
+    network: MemoryNetwork, autojump_clock: Clock
+) -> None:
+    [listener] = await network.node("b").open_tcp_listeners(1, "b", None)
+    network.double_dial("a")
+    near = await network.node("a").open_tcp_stream("b", 1)
+    ghost, far = await listener.accept(), await listener.accept()
+    network.pause("b")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ghost.receive_some)
+        await near.send_all(encode_frame([b"x"]))
+        await trio.sleep(1)
+        assert nursery.child_tasks
+        network.resume("b")  # It is woken, too.
+    for stream in near, far, ghost:
+        assert len(network.connections) == 1
+        stream.close()
+    assert network.connections == []
 
 
 async def test_connections_are_forgotten_when_both_ends_are_closed(

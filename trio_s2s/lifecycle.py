@@ -132,7 +132,7 @@ class Life:
             finally:
                 try:
                     with timer(self._leave_timeout, shield=True):
-                        await self._end(io, session, dispatcher)
+                        await self._end(io, session, dispatcher)  # noqa: ASYNC102  shielded
                 finally:
                     self._node.ended(self._peer)
                     session.finished.set()

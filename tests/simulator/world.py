@@ -2,8 +2,10 @@
 
 import logging
 import random
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,12 +13,15 @@ import attrs
 import trio
 import trio.testing
 
-from tests.simulator.checker import Checker
+from tests.simulator.checker import Checker, Violation
 from tests.simulator.options import Options
 from tests.simulator.plan import Trouble, draw_plan
 from tests.simulator.servers import Server, SimPeer
 from tests.simulator.troubles import Troubles
 from trio_s2s.testing import MemoryNetwork, seeded
+
+MOST_STEPS = 5_000_000
+"""Steps of all tasks together; the longest world takes a tenth of it."""
 
 
 @attrs.define
@@ -34,13 +39,19 @@ class Result:
 
 
 class Steps(trio.abc.Instrument):
-    """Counts the steps of all tasks."""
+    """Counts the steps of all tasks, and ends a world that would go on for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: "World") -> None:
         self.count = 0
+        self._world = world
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.count += 1
+        if self.count == MOST_STEPS:
+            text = f"it is not over after {MOST_STEPS:,} steps"
+            with suppress(Violation):
+                self._world.checker.check("V31", holds=False, text=text)
+            signal.raise_signal(signal.SIGINT)
 
 
 class World:
@@ -183,15 +194,15 @@ def run_world(options: Options, plan: list[Trouble] | None = None) -> Result:
     """Run a world; what does not hold is in the result."""
     plan = draw_plan(options) if plan is None else plan
     world = World(options, plan)
-    steps = Steps()
+    steps = Steps(world)
     clock = trio.testing.MockClock(autojump_threshold=0)
     logger = logging.getLogger("trio_s2s")
     before, logger.disabled = logger.disabled, True
     try:
         with seeded(options.seed):
             trio.run(world.run, clock=clock, instruments=[steps])
-    except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, KeyboardInterrupt):
+    except BaseException as error:
+        if not isinstance(error, Exception) and not world.checker.violation:
             raise
         found = world.checker.violation or _first(error)
         world.result.violation = f"{type(found).__name__}: {found}"

@@ -14,8 +14,8 @@ COLUMN: Final = 34
 def as_text(entries: Iterable[Entry], nodes: Sequence[str] = ()) -> str:
     """Draw a column for each node, and an arrow for each frame."""
     shown = [entry for entry in entries if entry.kind in SHOWN]
-    names = list(nodes) or _nodes(shown)
-    lines = [" " * 12 + "".join(name.center(COLUMN) for name in names)]
+    names = _names(shown, nodes)
+    lines = [" " * 12 + "".join(name.center(COLUMN) for name in names).rstrip()]
     lines += [f"{entry.time:10.3f}  {_row(entry, names)}".rstrip() for entry in shown]
     return "\n".join(lines)
 
@@ -23,21 +23,21 @@ def as_text(entries: Iterable[Entry], nodes: Sequence[str] = ()) -> str:
 def as_mermaid(entries: Iterable[Entry], nodes: Sequence[str] = ()) -> str:
     """Write it in Mermaid's language, which GitHub and many others draw."""
     shown = [entry for entry in entries if entry.kind in SHOWN]
-    names = list(nodes) or _nodes(shown)
+    names = _names(shown, nodes)
     lines = ["sequenceDiagram"]
     lines += [f"    participant {_id(name)} as {name}" for name in names]
     lines += [f"    {_mermaid(entry, names)}" for entry in shown]
     return "\n".join(lines)
 
 
-def _nodes(entries: Iterable[Entry]) -> list[str]:
-    found: dict[str, None] = {}
+def _names(entries: Iterable[Entry], nodes: Sequence[str]) -> list[str]:
+    found: dict[str, None] = dict.fromkeys(nodes)
     for entry in entries:
         if entry.kind != "fault":
             found[entry.source] = None
             if entry.target and entry.kind != "hook":
                 found[entry.target] = None
-    return list(found)
+    return list(found) or ["network"]
 
 
 def _said(entry: Entry) -> str:

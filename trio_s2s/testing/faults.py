@@ -74,6 +74,7 @@ class Faults(Ways):
             weather.latency, weather.jitter = seconds, jitter
         if not way:
             self.default.latency, self.default.jitter = seconds, jitter
+        self._note("set_latency", seconds, jitter, *way)
 
     def set_window(self, size: int, *way: str) -> None:
         """Let so many bytes be under way or unread before a sender has to wait."""

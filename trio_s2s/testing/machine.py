@@ -58,6 +58,7 @@ class Machine(Runtime):
     def die(self) -> None:
         """Lose everything that listens."""
         self.is_dead = True
+        self.resume()  # What is dead does not stand still.
         for listener in list(self.listeners.values()):
             listener.close()
 
@@ -65,6 +66,8 @@ class Machine(Runtime):
 
     def pause(self) -> None:
         """Let no timer of the package run."""
+        if self.is_paused:  # Else it would be forgotten when they are due.
+            return
         self.is_paused = True
         for key, scope in list(self._timers.items()):
             self._due[key] = scope.deadline

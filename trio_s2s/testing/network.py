@@ -30,7 +30,7 @@ class MemoryNetwork(Faults):
         self._scopes: dict[str, trio.CancelScope] = {}
         self._restarts: dict[str, trio.Event] = {}
 
-    async def run(
+    async def run(  # noqa: ASYNC128  run_application does it
         self,
         application: Application | Callable[[], Application],
         *,
@@ -56,11 +56,10 @@ class MemoryNetwork(Faults):
             task_status = trio.TASK_STATUS_IGNORED
             restart = self._restarts[node.name]
             await restart.wait()
-            node.start()
-            self.trace.note("fault", "restart", "", node.name)
+            self._start_again(node)
             running = make()
 
-    async def _run_once(
+    async def _run_once(  # noqa: ASYNC128  run_application does it
         self, node: Machine, application: Application, task_status: Any
     ) -> None:
         with self.at(node.name), trio.CancelScope() as scope:
@@ -84,16 +83,24 @@ class MemoryNetwork(Faults):
         """
         node = self.node(name)
         self._note("kill", name, *["silently"] * silently)
-        node.die()
         for connection in self.connections:
             if name in (connection.near.socket.host, connection.far.socket.host):
                 for pipe in connection.pipes:
                     pipe.die(name, silently=silently)
+        node.die()
         if name in self._scopes:
             self._scopes[name].cancel(reason=f"{name} is killed")
 
     def restart(self, name: str) -> None:
         """Start a node again that was killed, as a new instance of the same server."""
-        if not self.node(name).is_dead:
+        node = self.node(name)
+        if not node.is_dead:
             raise ValueError(f"{name} is not dead: kill it first")
-        self._restarts[name].set()
+        if name in self._restarts:
+            self._restarts[name].set()
+        else:  # No application runs there, which would do it when it has ended.
+            self._start_again(node)
+
+    def _start_again(self, node: Machine) -> None:
+        node.start()
+        self.trace.note("fault", "restart", "", node.name)

@@ -141,11 +141,11 @@ class Pipe:
     def _put(self, data: bytes) -> None:
         if self.mirror is not None:
             self.mirror._put(data)
+        left = self._cut_at - self._sent
+        self._sent += len(data)
         for kind, body in self._frames.cut(data):
             self._note_frame(kind, body)
             self.mirror = None
-        left = self._cut_at - self._sent
-        self._sent += len(data)
         is_read = self._receive_error is None and not self.is_ended
         if is_read and (piece := data[: int(min(left, len(data)))]):
             self._buffer += self._corrupted(piece)
@@ -217,8 +217,7 @@ class Pipe:
         size = int(min(most, self._arrived, self._barrier - self._read))
         if size > 0:
             return self._taken(size)
-        is_over = now() >= self._end_at and not self._buffer
-        return b"" if is_over else None
+        return b"" if now() >= self._end_at and not self._buffer else None
 
     def _taken(self, size: int) -> bytes:
         if self._rng.random() < FEWER:

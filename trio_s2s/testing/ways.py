@@ -35,8 +35,9 @@ class Connection:
 
     @property
     def is_over(self) -> bool:
-        """Whether both ends are closed."""
-        return self.near.is_closed and self.far.is_closed
+        """Whether all ends are closed."""
+        ends = self.near, self.far, self.ghost
+        return all(end.is_closed for end in ends if end is not None)
 
 
 class Ways:
@@ -81,6 +82,8 @@ class Ways:
         for connection in self.connections:
             for pipe in connection.pipes:
                 pipe.moved()
+            if connection.ghost is not None:
+                connection.ghost.incoming.moved()
 
     # -- dialling --
 
