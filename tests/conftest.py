@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 from trio_s2s.tasktree import task_tree
 
+pytest_plugins = ["pytester"]
+
 # How fast this machine is at the moment says nothing about what is tested.
 settings.register_profile(
     "any machine",
