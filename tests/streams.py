@@ -177,6 +177,7 @@ class Side:
 
     def take(self) -> list[Message]:
         """Take a frame as the writer does, and tell that it was sent."""
+        self.calls.pump()
         frame, told = self.outbox.take_frame(self.protocol.max_frame)
         if not frame:
             return []

@@ -16,18 +16,18 @@ def test_all_that_waits_leaves_in_one_frame_in_order() -> None:
 def test_control_goes_ahead_and_of_each_key_only_the_newest() -> None:
     outbox = Outbox(100)
     outbox.put(b"data")
-    outbox.put_control("pong", b"p1")
-    outbox.put_control("pong", b"p2")
-    outbox.put_control("cancel", b"c")
-    assert outbox.take_frame(100, [b"first"])[0] == encode_frame([b"firstp2cdata"])
+    outbox.put_control((11, 0), b"p1")
+    outbox.put_control((11, 0), b"p2")
+    outbox.put_control((8, 1), b"c")
+    assert outbox.take_frame(100, [b"first"])[0] == encode_frame([b"firstcp2data"])
 
 
 def test_frames_are_cut_below_the_limit() -> None:
     outbox = Outbox(1000)
     for _ in range(3):
         outbox.put(bytes(40))
-    outbox.put_control(1, bytes(30))
-    outbox.put_control(2, bytes(80))
+    outbox.put_control((1, 0), bytes(30))
+    outbox.put_control((2, 0), bytes(80))
     assert len(outbox.take_frame(100)[0]) == 4 + 30 + 40
     assert len(outbox.take_frame(100)[0]) == 4 + 80
     assert len(outbox.take_frame(100)[0]) == 4 + 80
@@ -104,7 +104,7 @@ def test_clear_drops_all() -> None:
     outbox = Outbox(100)
     entry = outbox.put(b"a", is_response=True)
     outbox.take_back(outbox.put(b"b"))
-    outbox.put_control(1, b"c")
+    outbox.put_control((1, 0), b"c")
     outbox.clear()
     assert not outbox
     assert (outbox.size, outbox.response_size) == (0, 0)

@@ -10,6 +10,7 @@ from tests.simulator import __main__ as command
 from tests.simulator.checker import Checker, Violation
 from tests.simulator.options import draw
 from tests.simulator.plan import VERBS, Trouble, draw_plan
+from tests.simulator.same import compare
 from tests.simulator.shrink import shrink
 from tests.simulator.troubles import Troubles
 from tests.simulator.world import Result, run_world
@@ -23,6 +24,10 @@ def test_nothing_breaks_the_invariants() -> None:
     bad = {one.options.seed: one.violation for one in results if one.violation}
     assert not bad, "to see one again: python -m tests.simulator --short --only SEED"
     assert len(results) == 60
+
+
+def test_v41_one_seed_does_the_same_in_any_process() -> None:
+    assert compare(1, 6, processes=1) == []
 
 
 def test_v31_world_that_is_too_busy_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -269,5 +269,6 @@ class Calls:
             self._protocol.request_abandoned(ticket.id)
             cancel = ticket.cancel_message(deadline)
             self._outbox.put_control((Kind.CANCEL, ticket.id), cancel)
-            self._wake_writer()
-        self.pump()
+        # It pumps: of several that are cancelled together none may take the room of
+        # another, and in which order they come here is not for a seed to say.
+        self._wake_writer()

@@ -242,6 +242,7 @@ class Connection:
 
     def give_frame(self) -> tuple[bytes, list[Callable[[], None]]]:
         """Give all that may leave now, as one frame."""
+        self.calls.pump()
         frame, sent = self.outbox.take_frame(
             self.protocol.max_frame, map(pack, self.protocol.take_credits())
         )
@@ -286,7 +287,7 @@ class Connection:
 
     def _send_control(self, message: Message) -> None:
         if self.speaks:
-            self.outbox.put_control(message[0], pack(message))
+            self.outbox.put_control((message[0], 0), pack(message))
             self.transport.wake_writer()
 
     def _send_ping(self, token: int) -> None:

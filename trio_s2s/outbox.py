@@ -31,7 +31,7 @@ class Outbox:
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._entries: deque[Entry] = deque()
-        self._control: dict[object, bytes] = {}
+        self._control: dict[tuple[int, int], bytes] = {}
         self.size: int = 0
         """Bytes of messages that wait, without control messages."""
         self.response_size: int = 0
@@ -56,7 +56,7 @@ class Outbox:
             self.response_size += len(payload)
         return entry
 
-    def put_control(self, key: object, payload: bytes) -> None:
+    def put_control(self, key: tuple[int, int], payload: bytes) -> None:
         """Put a message ahead of the queue; of each key only the newest waits."""
         self._control[key] = payload
 
@@ -92,7 +92,7 @@ class Outbox:
         payloads = list(first)
         told: list[Callable[[], None]] = []
         room = max_frame - sum(map(len, payloads))
-        for key, payload in list(self._control.items()):
+        for key, payload in sorted(self._control.items()):
             if len(payload) > room:
                 break
             del self._control[key]
