@@ -259,6 +259,61 @@ async def test_dial_that_arrives_twice_makes_two_peers(autojump_clock: Clock) ->
         await servers.ask()
 
 
+async def test_hold_that_is_over_is_over_for_new_connections_too(
+    autojump_clock: Clock,
+) -> None:
+    async with pair(connects=False) as servers:
+        servers.network.hold("a", "b").release_all()
+        servers.connect()
+        await servers.ask()
+
+
+async def test_cut_is_for_one_way(autojump_clock: Clock) -> None:
+    network = MemoryNetwork()
+    [listener] = await network.node("b").open_tcp_listeners(1, "b", None)
+    near = await network.node("a").open_tcp_stream("b", 1)
+    far = await listener.accept()
+    network.cut_after("b", "a", 1)
+    await near.send_all(b"xy")
+    await far.send_all(b"xy")
+    assert [await near.receive_some(), await near.receive_some()] == [b"x", b""]
+    with trio.move_on_after(1) as scope:
+        while True:
+            assert await far.receive_some()
+    assert scope.cancelled_caught
+
+
+VERBS = [
+    Fault(0, "set_latency", (1, 2)),
+    Fault(0, "set_window", (7,)),
+    Fault(0, "partition", ("a", "b")),
+    Fault(0, "stall", ("a", "b")),
+    Fault(0, "heal", ("a", "b")),
+    Fault(0, "corrupt", ("a", "b", 2)),
+    Fault(0, "hold", ("a", "b")),
+    Fault(0, "reset", ("a", "b")),
+    Fault(0, "cut_after", ("a", "b", 9)),
+    Fault(0, "silence", ("a", "b")),
+    Fault(0, "refuse", ("b",)),
+    Fault(0, "forget_name", ("b",)),
+    Fault(0, "slow_accept", ("b", 3)),
+    Fault(0, "double_dial", ("b",)),
+    Fault(0, "pause", ("b",)),
+    Fault(0, "resume", ("b",)),
+    Fault(0, "kill", ("b",)),
+    Fault(0, "restart", ("b",)),
+]
+
+
+async def test_every_verb_is_in_the_trace() -> None:
+    network = MemoryNetwork()
+    await network.play(VERBS)
+    told = [(one.kind, one.source, one.text) for one in network.trace.entries]
+    assert told == [
+        ("fault", fault.verb, " ".join(map(str, fault.args))) for fault in VERBS
+    ]
+
+
 async def test_plan_is_played_at_its_times(autojump_clock: Clock) -> None:
     async with pair() as servers:
         plan = [Fault(9, "heal"), Fault(2, "partition", ("a", "b"))]

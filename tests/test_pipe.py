@@ -110,6 +110,7 @@ async def test_reset_breaks_both_ends(autojump_clock: Clock) -> None:
     await pipe.send(DATA)
     pipe.reset()
     pipe.reset()
+    assert not pipe._arrivals
     with pytest.raises(trio.BrokenResourceError):
         await pipe.receive(10)
     with pytest.raises(trio.BrokenResourceError):
@@ -142,6 +143,24 @@ async def test_nothing_arrives_while_it_stands_still(
     setattr(owner, stop, False)
     pipe.thaw()
     assert await pipe.receive(5000)
+
+
+async def test_what_thaws_takes_the_time_that_it_takes_now(
+    autojump_clock: Clock,
+) -> None:
+    pipe = new_pipe(Weather(latency=100, is_cut=True))
+    await pipe.send(DATA)
+    pipe.weather.latency, pipe.weather.is_cut = 1, False
+    pipe.thaw()
+    assert await pipe.receive(10)
+    assert trio.current_time() == 1
+
+
+async def test_less_may_be_received_than_has_arrived(autojump_clock: Clock) -> None:
+    pipe = new_pipe()
+    await pipe.send(DATA)
+    sizes = [len(await pipe.receive(10)) for _ in range(100)]
+    assert min(sizes) < max(sizes) == 10
 
 
 async def test_paused_sender_waits(autojump_clock: Clock) -> None:

@@ -60,6 +60,11 @@ async def test_dialling_takes_a_round_trip(
     network.set_latency(3, 0.0, "a", "b")
     await reached(network, "a", "b", 1)
     assert trio.current_time() == 4
+    told = [str(entry).split() for entry in list(network.trace.entries)[-2:]]
+    assert told == [
+        ["0.000000", "a", "->", "b", "dial", "port", "1"],
+        ["4.000000", "a", "->", "b", "open", "port", "1"],
+    ]
 
 
 async def test_dialling_through_a_partition_waits_for_its_end(
@@ -88,6 +93,10 @@ async def test_doubled_connection_is_there_until_all_its_ends_are_closed(
         await trio.sleep(1)
         assert nursery.child_tasks
         network.resume("b")  # It is woken, too.
+    # The answers of both go to the dialler, which sees those of one only.
+    await ghost.send_all(b"lost")
+    await far.send_all(b"answer")
+    assert (await near.receive_some()).startswith(b"a")
     for stream in near, far, ghost:
         assert len(network.connections) == 1
         stream.close()

@@ -13,7 +13,7 @@ class Settling:
     """What is at work on one connection, and how long its end leaves it."""
 
     def __init__(self, limit: float) -> None:
-        self.limit = limit
+        self.limit: float = limit
         """Seconds that a goodbye leaves for what was accepted."""
         self._moved = trio.lowlevel.ParkingLot()
         self._scope: trio.CancelScope | None = None
@@ -34,6 +34,6 @@ class Settling:
 
     def shorten(self, limit: float) -> None:
         """Set another limit; who waits already waits no longer than that."""
-        self.limit = limit
+        self.limit: float = limit
         if self._scope is not None and now() + limit < self._scope.deadline:
             current_runtime.get().restart(self._scope, limit)
