@@ -34,6 +34,6 @@ class Settling:
 
     def shorten(self, limit: float) -> None:
         """Set another limit; who waits already waits no longer than that."""
-        self.limit: float = limit
+        self.limit = limit
         if self._scope is not None and now() + limit < self._scope.deadline:
             current_runtime.get().restart(self._scope, limit)
