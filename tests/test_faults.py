@@ -328,3 +328,12 @@ async def test_plan_is_played_at_its_times(autojump_clock: Clock) -> None:
             "at 2 s: partition('a', 'b')",
             "at 9 s: heal()",
         ]
+
+
+async def test_plan_may_have_options(autojump_clock: Clock) -> None:
+    async with pair() as servers:
+        fault = Fault(1, "partition", ("a", "b"), {"one_way": True})
+        assert str(fault) == "at 1 s: partition('a', 'b', one_way=True)"
+        await servers.network.play([fault])
+        assert servers.network.way("a", "b").is_cut
+        assert not servers.network.way("b", "a").is_cut

@@ -1,5 +1,7 @@
 """Signs of life, and their absence."""
 
+from itertools import pairwise
+
 import trio
 import trio.testing
 
@@ -84,6 +86,7 @@ async def test_busy_connection_is_asked_every_30_s_only(
     for _ in range(100):
         await trio.sleep(1)
         watch.receive()
+        watch.heartbeat.last_sent = now()
     assert watch.silent == []
     assert len(watch.asked) == 3
     assert 30 <= watch.asked[0] <= 34
@@ -203,3 +206,27 @@ async def test_answer_to_nothing_is_told(
     assert not watch.heartbeat.answered(0)
     assert not watch.heartbeat.answered(2)
     assert watch.heartbeat.round_trip_time is None
+
+
+async def test_who_only_receives_gives_signs_of_life(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    watch = Watch(misses=2)
+    watch.start(nursery)
+    for _ in range(40):
+        await trio.sleep(0.3)
+        watch.receive()
+    times = [0.0, *watch.asked, watch.time]
+    assert max(b - a for a, b in pairwise(times)) < 2 * 2.5
+
+
+async def test_who_sends_anyway_gives_no_more_signs_of_life(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    watch = Watch()
+    watch.start(nursery)
+    for _ in range(60):
+        await trio.sleep(0.3)
+        watch.receive()
+        watch.heartbeat.last_sent = now()
+    assert watch.asked == []

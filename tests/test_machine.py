@@ -79,7 +79,7 @@ async def test_dead_node_does_not_stand_still(
     current_runtime.set(machine)
     with timer(5):
         machine.pause()
-        machine.die()
+        machine.die(silently=False)
         await trio.sleep_forever()
     machine.start()
     assert not machine.is_paused
@@ -111,7 +111,7 @@ async def test_ports_are_taken_once(machine: Machine) -> None:
 
 async def test_dead_node_does_not_listen(machine: Machine) -> None:
     [listener] = await machine.open_tcp_listeners(1, "a", None)
-    machine.die()
+    machine.die(silently=False)
     with pytest.raises(trio.ClosedResourceError):
         await listener.accept()
     with pytest.raises(OSError, match="down"):

@@ -7,7 +7,9 @@ import trio.testing
 
 from trio_s2s import (
     Application,
+    ConnectionFailedError,
     DisconnectReason,
+    FailureReason,
     InboundPeer,
     InitRequest,
     Link,
@@ -196,6 +198,20 @@ async def test_who_is_not_accepted_yet_is_not_told_of_a_silent_death(
     with trio.move_on_after(60) as scope:
         await stream.receive_some()
     assert scope.cancelled_caught
+
+
+async def test_who_dials_what_has_lost_its_power_waits_in_vain(
+    nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    network, game = await start(nursery)
+    network.kill("master", silently=True)
+    with pytest.raises(ConnectionFailedError) as caught, network.at("client"):
+        async with open_tcp_peer("master", 4520, OutboundPeer, insecure=True):
+            raise AssertionError
+    assert caught.value.reason is FailureReason.CONNECT_TIMEOUT
+    assert trio.current_time() == 10
+    network.restart("master")
+    await game.link.connected()
 
 
 async def test_users_own_sleeps_go_on_while_a_node_is_paused(

@@ -26,7 +26,7 @@ class Place:
 def new_pipe(weather: Weather | None = None, seed: int = 1) -> Pipe:
     rng = random.Random(seed)
     places = Place("a"), Place("b")
-    return Pipe(weather or Weather(), rng, Trace(), *places)
+    return Pipe(weather or Weather(), rng, Trace(), *places, 1)
 
 
 async def receive_all(pipe: Pipe) -> tuple[bytes, list[float]]:

@@ -1,29 +1,36 @@
 """A short run of the simulator; `python -m tests.simulator` is a long one."""
 
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
+import msgpack
 import pytest
+import trio
 
 from tests.simulator import __main__ as command
 from tests.simulator.checker import Checker, Violation
 from tests.simulator.options import draw
 from tests.simulator.plan import VERBS, Trouble, draw_plan
+from tests.simulator.reasons import EXPLAINS
 from tests.simulator.same import compare
 from tests.simulator.shrink import shrink
 from tests.simulator.troubles import Troubles
+from tests.simulator.wire import Wire
 from tests.simulator.world import Result, run_world
+from trio_s2s.testing.trace import Entry
 
 
 def test_nothing_breaks_the_invariants() -> None:
     run = partial(command.run_seed, is_short=True)
     # Processes of their own are not slowed down by what measures coverage.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        results = list(pool.map(run, range(1, 61), chunksize=10))
+        results = list(pool.map(run, range(1, 201), chunksize=10))
     bad = {one.options.seed: one.violation for one in results if one.violation}
     assert not bad, "to see one again: python -m tests.simulator --short --only SEED"
-    assert len(results) == 60
+    assert len(results) == 200
 
 
 def test_v41_one_seed_does_the_same_in_any_process() -> None:
@@ -34,6 +41,99 @@ def test_v31_world_that_is_too_busy_is_ended(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("tests.simulator.world.MOST_STEPS", 500)
     result = run_world(draw(1, is_short=True))
     assert result.violation.startswith("Violation: V31: ")
+
+
+def test_v34_world_in_which_all_wait_for_ever_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run(_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("tests.simulator.world.World.run", run)
+    result = run_world(draw(1, is_short=True))
+    assert result.violation.startswith("Violation: V34: ")
+
+
+def test_v30_world_that_leaves_dirt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dirt:
+        def __del__(self) -> None:
+            raise ValueError("dirt")
+
+    async def run(_: object) -> None:
+        Dirt()
+        warnings.warn("more dirt", ResourceWarning, stacklevel=1)
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("tests.simulator.world.World.run", run)
+    result = run_world(draw(1, is_short=True))
+    assert result.violation.startswith("Violation: V30: ")
+    assert "more dirt" in result.violation
+
+
+HELLO = [0, "trio-s2s", [1, 1], {4: {0: 4096, 1: 1, 2: 200, 3: 100}}]
+WELCOME = [3, 1, {4: {0: 4096, 1: 1, 2: 200, 3: 100}}]
+ASK = [5, 7, 1, {}]
+SHAKEN = ((1, HELLO), (2, WELCOME))
+
+
+@pytest.mark.parametrize(
+    ("number", "frames"),
+    [
+        ("V4", [(1, ASK)]),
+        ("V4", [(1, HELLO), (2, ASK)]),
+        ("V4", [*SHAKEN, (1, HELLO)]),
+        ("V9", [(1, HELLO), (0, "on_connected")]),
+        ("V12", [*SHAKEN, (1, [6, 7, 0, {}, None])]),
+        ("V12", [*SHAKEN, (1, ASK), *[(2, [6, 7, 0, {}, None])] * 2]),
+        ("V15", [*SHAKEN, (1, ASK), (2, [6, 7, 0, {}, None]), (1, ASK)]),
+        ("V17", [*SHAKEN, (1, [8, 7, 1])]),
+        ("V17", [*SHAKEN, (1, ASK), *[(1, [8, 7, 1])] * 2]),
+        ("V19", [*SHAKEN, (1, [7, 1, {}]), (2, [9, 0, 69])]),
+        ("V21", [*SHAKEN, (1, b"\x95")]),
+        ("V21", [*SHAKEN, (1, b"\xc1")]),
+        ("V21", [(1, HELLO), (2, [4, -1, "", None]), (2, WELCOME)]),
+        ("V21", [*SHAKEN, (1, [12, 0, "", 0, True]), (1, [10, 1])]),
+        ("V21", [*SHAKEN, (1, [12, 0, "", 0, False]), (1, ASK)]),
+        ("V21", [*SHAKEN, (1, [12, 0, "", 0, False]), (1, [7, 1, {}])]),
+        ("V21", [*SHAKEN, *[(1, [12, 0, "", 0, False])] * 2]),
+        ("V27", [*SHAKEN, (1, ASK), (1, [5, 8, 1, {}])]),
+        ("V27", [*SHAKEN, *[(1, [7, 1, {}, 3])] * 2]),
+    ],
+)
+def test_wire_that_breaks_the_protocol_is_told(
+    number: str, frames: list[tuple[int, Any]]
+) -> None:
+    checker = Checker()
+
+    def check(which: str, holds: bool, text: str) -> None:
+        checker.check(which, holds=holds, text=text)
+
+    wire = Wire(check)
+    for side, message in frames[:-1]:
+        wire.watch(entry_of(side, message))
+    with pytest.raises(Violation, match=rf"\A{number}: "):
+        wire.watch(entry_of(*frames[-1]))
+
+
+def test_bytes_that_are_no_frame_are_told() -> None:
+    def check(which: str, holds: bool, text: str) -> None:
+        Checker().check(which, holds=holds, text=text)
+
+    with pytest.raises(Violation, match="V21: a has sent what is no frame"):
+        Wire(check).watch(Entry(0.0, "bytes", "a", "b", "", b"nonsense"))
+
+
+def entry_of(side: int, message: Any) -> Entry:
+    """Make what a trace has of a frame, of the dialler (1) or of the acceptor."""
+    if side == 0:
+        return Entry(0.0, "hook", "a", "b", message)
+    body = message if isinstance(message, bytes) else msgpack.packb(message)
+    ways = ("a", "b") if side == 1 else ("b", "a")
+    return Entry(0.0, "frame", *ways, "", body, 1)
+
+
+def test_every_fault_has_its_reasons() -> None:
+    assert set(EXPLAINS) == set(VERBS)
 
 
 def test_every_fault_of_a_plan_can_be_done() -> None:

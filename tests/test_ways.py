@@ -63,7 +63,7 @@ async def test_dialling_takes_a_round_trip(
     told = [str(entry).split() for entry in list(network.trace.entries)[-2:]]
     assert told == [
         ["0.000000", "a", "->", "b", "dial", "port", "1"],
-        ["4.000000", "a", "->", "b", "open", "port", "1"],
+        ["4.000000", "a", "->", "b", "(1)", "open", "port", "1"],
     ]
 
 

@@ -60,7 +60,7 @@ class PeerConfig:
     heartbeat_misses: int = attrs.field(default=3, validator=_size(1))
     """Intervals of silence that end the connection. Photon: `InactivityTimeout`."""
     send_timeout: float = attrs.field(default=10.0, validator=_seconds)
-    """Time in which the other side has to take some bytes."""
+    """Time in which the other side has to take the next 64 KiB, or what is left."""
     hook_timeout: float = attrs.field(default=5.0, validator=_seconds)
     """For `on_failed`, for `on_disconnected`, and for tasks that were cancelled."""
     connected_timeout: float = attrs.field(default=30.0, validator=_seconds)

@@ -247,6 +247,7 @@ class Connection:
             self.protocol.max_frame, map(pack, self.protocol.take_credits())
         )
         if frame:
+            self.heartbeat.last_sent = now()
             self.calls.pump()
         self.moved()
         return frame, sent

@@ -23,6 +23,7 @@ class Heartbeat:
         self.misses = misses
         """Intervals of silence that are too many."""
         self.last_received: float = now()
+        self.last_sent: float = now()
         self.round_trip_time: float | None = None
         self._token = 0
         self._is_asking = False
@@ -71,7 +72,7 @@ class Heartbeat:
             tick()
             if self.last_received != seen:
                 seen, missed, delay = self.last_received, 0, 0.0
-                if now() - self._asked_at >= ROUND_TRIP_EVERY:
+                if self._is_quiet or now() - self._asked_at >= ROUND_TRIP_EVERY:
                     self.ask(ask)
                 continue
             missed += 1
@@ -81,6 +82,12 @@ class Heartbeat:
             if missed >= self.misses:
                 return
             self.ask(ask)
+
+    @property
+    def _is_quiet(self) -> bool:
+        # The other side's PING may be stuck behind a long message of its own: it must
+        # hear something all the same, and within two intervals.
+        return now() - self.last_sent > self.interval / 2
 
     def ask(self, ask: Callable[[int], None]) -> None:
         """Send one PING."""

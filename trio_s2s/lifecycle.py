@@ -230,6 +230,7 @@ class Life:
                 task_tree(trio.lowlevel.current_task()),
             )
         self._connection.finish()
+        self._connection.protocol.forget()
         io.start_soon(self._connection.close, name="farewell")
         self._node.peers.remove(self._peer)
         await run_last_hook(

@@ -186,6 +186,11 @@ class Protocol:
         """Say and hear nothing more, without a goodbye."""
         self.sent = Phase.LAST
 
+    def forget(self) -> None:
+        """Wait for no answer any more, and owe none."""
+        for table in self.running, self.outstanding, self._abandoned:
+            table.clear()
+
     def refill(self) -> None:
         """Forgive some floods; called once an interval, since there is no clock."""
         for bucket in self._glitches, self._pings, self._contracts:

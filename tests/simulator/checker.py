@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from tests.simulator.reasons import AT_THE_END, EXPLAINS
 from trio_s2s import (
     ConnectionFailedError,
     DisconnectReason,
@@ -20,14 +21,6 @@ from trio_s2s import (
     ReturnCode,
 )
 
-OUR_FAULT = {
-    DisconnectReason.INTERNAL_ERROR,
-    DisconnectReason.PROTOCOL_ERROR,
-    DisconnectReason.DECODE_ERROR,
-    DisconnectReason.FRAME_TOO_LARGE,
-    DisconnectReason.FLOOD,
-}
-"""Reasons that only a fault in our own code, or one that was planted, explains."""
 NEVER_RAN = (Outcome.NEVER_SENT, Outcome.REFUSED)
 NOT_RUN = (ReturnCode.SERVER_BUSY, ReturnCode.SHUTTING_DOWN)
 
@@ -76,8 +69,10 @@ class Checker:
         self.opened = 0
         self.lives: list[Life] = []
         self.counts: Counter[str] = Counter()
-        self.excused: set[DisconnectReason] = set()
-        """Reasons that the faults of this world explain."""
+        self.explained = set(AT_THE_END)
+        """Reasons that the faults of this world explain, so far."""
+        self.slots = 0
+        """How many requests each side takes."""
         self.is_corrupted = False
         """Whether wires carry wrong bytes, which may ask for anything."""
 
@@ -87,6 +82,11 @@ class Checker:
             violation = Violation(f"{number}: {text}")
             self.violation = self.violation or violation
             raise violation
+
+    def happens(self, verb: str) -> None:
+        """A fault comes, and explains what it may lead to."""
+        self.explained |= EXPLAINS[verb]
+        self.is_corrupted |= verb == "corrupt"
 
     # -- lives --
 
@@ -115,8 +115,12 @@ class Checker:
         self.hook(life, "new", "failed", "V1")
         self.counts["failures"] += 1
 
-    def disconnected(self, life: Life, reason: DisconnectReason, now: float) -> None:
-        """`on_disconnected` begins."""
+    def disconnected(
+        self, life: Life, reason: DisconnectReason, now: float, requests: int
+    ) -> None:
+        """`on_disconnected` begins, and this side has so many requests open."""
+        text = f"{requests} requests of {life.name} wait in on_disconnected"
+        self.check("V16", holds=requests == 0, text=text)
         life.ended = now
         self.hook(life, "connecting connected", "disconnected", "V2")
         text = f"{life.running} handlers of {life.name} run in on_disconnected"
@@ -129,13 +133,15 @@ class Checker:
         life.reasons.add(reason)
         text = f"{life.name} ended by {', '.join(one.name for one in life.reasons)}"
         self.check("V7", holds=len(life.reasons) == 1, text=text)
-        is_ours = reason in OUR_FAULT and reason not in self.excused
-        self.check("V7", holds=not is_ours, text=text)
+        text += ", which no fault explains"
+        self.check("V7", holds=reason in self.explained, text=text)
 
     # -- handlers --
 
-    def handler_begins(self, life: Life) -> None:
-        """Any handler begins to run."""
+    def handler_begins(self, life: Life, requests: int) -> None:
+        """Any handler begins to run, so many of them for requests."""
+        text = f"{requests} requests run in {life.name}, more than {self.slots}"
+        self.check("V27", holds=requests <= self.slots, text=text)
         text = f"a handler of {life.name} runs while it is {life.state}"
         self.check("V4", holds=life.state == "connected", text=text)
         life.running += 1

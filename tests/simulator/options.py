@@ -32,6 +32,11 @@ class Options:
     config: PeerConfig
 
     @property
+    def is_slow(self) -> bool:
+        """Whether a frame may take longer than a sender waits."""
+        return self.window < 100 and self.latency + self.jitter > 0
+
+    @property
     def all_well(self) -> float:
         """Seconds after which every loss was noticed, and every link is back."""
         config = self.config

@@ -98,7 +98,8 @@ class SimPeer(InboundPeer, OutboundPeer):
         for call in self.photons:
             self.server.checker.lost(call, trio.current_time())
         self.photons.clear()
-        self.server.checker.disconnected(self.life, reason, trio.current_time())
+        left = self.statistics().requests_outstanding
+        self.server.checker.disconnected(self.life, reason, trio.current_time(), left)
         await trio.sleep(self.server.draw() * 0.1)
         self.server.crash("on_disconnected")
 
@@ -121,7 +122,8 @@ class SimPeer(InboundPeer, OutboundPeer):
     @contextmanager
     def handling(self) -> Iterator[None]:
         """Tell the checker that a handler runs."""
-        self.server.checker.handler_begins(self.life)
+        running = self.statistics().requests_running
+        self.server.checker.handler_begins(self.life, running)
         try:
             yield
         finally:
@@ -161,6 +163,7 @@ class Server(Application):
 
     def __init__(self, name: str, options: Options, checker: Checker, rng: Any) -> None:
         super().__init__("Sim", server_id=name, config=options.config)
+        checker.slots = options.config.max_concurrent_requests
         self.options = options
         self.checker = checker
         self.draw = rng.random

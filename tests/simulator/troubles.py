@@ -8,7 +8,6 @@ import trio
 from tests.simulator.checker import Checker
 from tests.simulator.plan import Trouble
 from tests.simulator.servers import HOOKS, Server
-from trio_s2s import DisconnectReason
 from trio_s2s.testing import Held, MemoryNetwork
 
 PATIENCE = 10.0
@@ -49,6 +48,7 @@ class Troubles:
             await self._wait_for(trouble)
         state = self.state(*trouble.link)
         self.matrix[trouble.verb, state] += 1
+        self.checker.happens(trouble.verb)
         self.network.trace.note("fault", trouble.verb, "", f"{trouble.link} {state}")
         undo = getattr(self, trouble.verb)(*trouble.link, trouble.amount)
         await trio.sleep(trouble.lasts)
@@ -58,6 +58,7 @@ class Troubles:
     async def _wait_for(self, trouble: Trouble) -> None:
         if trouble.state in BROKEN and self.state(*trouble.link) in ("idle", "busy"):
             # Without a loss it would never come to that.
+            self.checker.happens("reset")
             self.network.reset(*trouble.link)
         with trio.move_on_after(PATIENCE):
             while self.state(*trouble.link) != trouble.state:
@@ -138,8 +139,6 @@ class Troubles:
         return held.release_all
 
     def corrupt(self, a: str, b: str, amount: float) -> Any:
-        self.checker.is_corrupted = True
-        self.checker.excused.update(DisconnectReason)
         self.network.corrupt(*((a, b) if amount < 0.5 else (b, a)))
 
     # -- connections --
@@ -233,5 +232,4 @@ class Troubles:
         self._crash(a if amount < 0.5 else b, HOOKS[2])
 
     def _crash(self, name: str, hook: str) -> None:
-        self.checker.excused.update({DisconnectReason.INTERNAL_ERROR})
         self.servers[name].crashes.add(hook)

@@ -1,11 +1,14 @@
 """One world: servers, work and troubles; then it heals, is probed, and stops."""
 
+import gc
 import logging
 import random
 import signal
+import sys
+import warnings
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -16,12 +19,17 @@ import trio.testing
 from tests.simulator.checker import Checker, Violation
 from tests.simulator.options import Options
 from tests.simulator.plan import Trouble, draw_plan
+from tests.simulator.reasons import SLOW
 from tests.simulator.servers import Server, SimPeer
 from tests.simulator.troubles import Troubles
+from tests.simulator.wire import Wire
 from trio_s2s.testing import MemoryNetwork, seeded
+from trio_s2s.testing.trace import Entry
 
 MOST_STEPS = 5_000_000
 """Steps of all tasks together; the longest world takes a tenth of it."""
+MOST_WAITS = 1_000
+"""Turns of Trio's loop in which no task takes a step; a jump of the clock takes two."""
 
 
 @attrs.define
@@ -43,15 +51,24 @@ class Steps(trio.abc.Instrument):
 
     def __init__(self, world: "World") -> None:
         self.count = 0
+        self._idle = 0
         self._world = world
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._idle = 0
         self.count += 1
         if self.count == MOST_STEPS:
-            text = f"it is not over after {MOST_STEPS:,} steps"
-            with suppress(Violation):
-                self._world.checker.check("V31", holds=False, text=text)
-            signal.raise_signal(signal.SIGINT)
+            self._end("V31", f"it is not over after {MOST_STEPS:,} steps")
+
+    def before_io_wait(self, timeout: float) -> None:
+        self._idle += 1
+        if self._idle == MOST_WAITS:
+            self._end("V34", "all tasks wait, and nothing will ever happen again")
+
+    def _end(self, number: str, text: str) -> None:
+        with suppress(Violation):
+            self._world.checker.check(number, holds=False, text=text)
+        signal.raise_signal(signal.SIGINT)
 
 
 class World:
@@ -61,20 +78,25 @@ class World:
         self.options = options
         self.plan = plan
         self.checker = Checker()
+        self.wire = Wire(self._check_wire)
         self.network = MemoryNetwork(seed=options.seed)
+        self.network.trace.watchers.append(self._watch)
         self.network.set_latency(options.latency, options.jitter)
         self.network.set_window(options.window)
         self.servers: dict[str, Server] = {}
         weather = options.latency, options.jitter, options.window
         self.troubles = Troubles(self.network, self.servers, self.checker, weather)
         self.result = Result(options, plan)
+        if options.is_slow:
+            self.checker.explained |= SLOW
         self.is_working = True
         self._rng = random.Random(f"{options.seed} workload")
         self._news = 0
 
     async def run(self) -> None:
         """Live through all phases."""
-        began = trio.current_time()
+        began, links = trio.current_time(), self.options.links()
+        tasks = trio.lowlevel.current_statistics().tasks_living
         async with trio.open_nursery() as nursery:
             for name in self.options.names():
                 self.network.node(name)
@@ -95,7 +117,8 @@ class World:
             await self._stop()
             self._check()
             nursery.cancel_scope.cancel()
-        self._over(trio.current_time() - began)
+        self._over(tasks)
+        self.result.link_seconds = (trio.current_time() - began) * len(links)
 
     def _check(self) -> None:
         if self.checker.violation is not None:
@@ -106,6 +129,19 @@ class World:
         server = Server(name, self.options, self.checker, rng)
         self.servers[name] = server
         return server
+
+    def _watch(self, entry: Entry) -> None:
+        # Whoever has read wrong bytes may answer anything.
+        if not self.checker.is_corrupted:
+            try:
+                self.wire.watch(entry)
+            except (LookupError, TypeError) as error:
+                # It must be seen here: where it happens it may be taken for theirs.
+                text = f"{entry} can't be judged: {error!r}"
+                self.checker.check("V21", holds=False, text=text)
+
+    def _check_wire(self, number: str, holds: bool, text: str) -> None:
+        self.checker.check(number, holds=holds, text=text)
 
     # -- work --
 
@@ -139,6 +175,8 @@ class World:
             case 8:
                 self._news += 1
                 slow = rng.choice(["wait", "skip", "disconnect"])
+                if slow == "disconnect":
+                    self.checker.happens("disconnect")
                 return partial(server.tell_all, self._news, slow)
         return partial(server.ask_photons_way, peer)
 
@@ -183,11 +221,31 @@ class World:
             holds = not scope.cancelled_caught and report.is_finished
             self.checker.check("V35", holds=holds, text=text)
 
-    def _over(self, lasted: float) -> None:
+    def _over(self, tasks: int) -> None:
+        check = self.checker.check
         self.checker.over()
         left = [connection.near.socket for connection in self.network.connections]
-        self.checker.check("V26", holds=not left, text=f"streams are open: {left}")
-        self.result.link_seconds = lasted * len(self.options.links())
+        check("V26", holds=not left, text=f"streams are open: {left}")
+        more = trio.lowlevel.current_statistics().tasks_living - tasks
+        check("V25", holds=not more, text=f"{more} tasks more than at the start")
+        threads = trio.to_thread.current_default_thread_limiter().borrowed_tokens
+        check("V29", holds=not threads, text=f"{threads} threads are at work")
+
+
+@contextmanager
+def all_is_swept(checker: Checker) -> Iterator[None]:
+    """Look for warnings, and for what went wrong where nobody could be told."""
+    unraisable: list[str] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda it: unraisable.append(str(it))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            yield
+            gc.collect()
+        finally:
+            sys.unraisablehook = hook
+    found = unraisable + [str(one.message) for one in warned]
+    checker.check("V30", holds=not found, text=f"{found[:5]}")
 
 
 def run_world(options: Options, plan: list[Trouble] | None = None) -> Result:
@@ -199,7 +257,7 @@ def run_world(options: Options, plan: list[Trouble] | None = None) -> Result:
     logger = logging.getLogger("trio_s2s")
     before, logger.disabled = logger.disabled, True
     try:
-        with seeded(options.seed):
+        with seeded(options.seed), all_is_swept(world.checker):
             trio.run(world.run, clock=clock, instruments=[steps])
     except BaseException as error:
         if not isinstance(error, Exception) and not world.checker.violation:

@@ -1,6 +1,6 @@
 """Everything that can go wrong in a network in memory, by hand or at a time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -24,10 +24,14 @@ class Fault:
     verb: str
     """The name of a method of the network."""
     args: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    """What is given by keyword, for instance `{"one_way": True}`."""
 
     def __str__(self) -> str:
         """Write it as the call that it is."""
-        return f"at {self.at:g} s: {self.verb}({', '.join(map(repr, self.args))})"
+        given = [repr(arg) for arg in self.args]
+        given += [f"{name}={value!r}" for name, value in self.options.items()]
+        return f"at {self.at:g} s: {self.verb}({', '.join(given)})"
 
 
 class Held:
@@ -209,7 +213,7 @@ class Faults(Ways):
         self.plan += faults
         for fault in faults:
             await trio.sleep_until(began + fault.at)
-            getattr(self, fault.verb)(*fault.args)
+            getattr(self, fault.verb)(*fault.args, **fault.options)
 
     # -- within --
 

@@ -29,6 +29,8 @@ class Machine(Runtime):
     ) -> None:
         self.name = name
         self.is_dead: bool = False
+        self.is_off: bool = False
+        """Whether it does not even refuse connections."""
         self.is_paused: bool = False
         self.refuses: bool = False
         """Whether it refuses connections."""
@@ -53,11 +55,11 @@ class Machine(Runtime):
         """Begin a new life, which draws other numbers."""
         self._starts += 1
         self._random.seed(f"{self._seed} {self.name} {self._starts}")
-        self.is_dead = False
+        self.is_dead = self.is_off = False
 
-    def die(self) -> None:
+    def die(self, *, silently: bool) -> None:
         """Lose everything that listens."""
-        self.is_dead = True
+        self.is_dead, self.is_off = True, silently
         self.resume()  # What is dead does not stand still.
         for listener in list(self.listeners.values()):
             listener.close()

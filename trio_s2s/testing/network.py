@@ -79,7 +79,8 @@ class MemoryNetwork(Faults):
     def kill(self, name: str, *, silently: bool = False) -> None:
         """Kill a node: its streams break, its tasks are cancelled, hooks still run.
 
-        Silently, as by a loss of power: the others are not told.
+        Silently, as by a loss of power: the others are not told, and who dials it
+        waits in vain.
         """
         node = self.node(name)
         self._note("kill", name, *["silently"] * silently)
@@ -87,7 +88,7 @@ class MemoryNetwork(Faults):
             if name in (connection.near.socket.host, connection.far.socket.host):
                 for pipe in connection.pipes:
                     pipe.die(name, silently=silently)
-        node.die()
+        node.die(silently=silently)
         if name in self._scopes:
             self._scopes[name].cancel(reason=f"{name} is killed")
 
@@ -103,4 +104,5 @@ class MemoryNetwork(Faults):
 
     def _start_again(self, node: Machine) -> None:
         node.start()
+        self.moved()
         self.trace.note("fault", "restart", "", node.name)

@@ -34,10 +34,12 @@ class Pipe:
         trace: Trace,
         source: Node,
         target: Node,
+        connection: int,
     ) -> None:
         self.weather = weather
         self.source = source
         self.target = target
+        self.connection = connection
         self.mirror: Pipe | None = None
         """Another one that gets the same bytes, up to the first frame."""
         self.is_silent: bool = False
@@ -155,9 +157,8 @@ class Pipe:
         self.moved()
 
     def _note_frame(self, kind: str, body: bytes) -> None:
-        self._trace.note(
-            kind, self.source.name, self.target.name, f"{len(body)} bytes", body
-        )
+        way = self.source.name, self.target.name
+        self._trace.note(kind, *way, f"{len(body)} bytes", body, self.connection)
         self._framed += len(body) + PREFIX
         end = self._framed if kind == "frame" else self._sent
         if self._released > 0:
@@ -228,7 +229,8 @@ class Pipe:
         self._read += size
         while self._frame_ends and self._frame_ends[0] <= self._read:
             self._frame_ends.popleft()
-        self._trace.note("take", self.target.name, "", f"{size} bytes", data)
+        taken = self.target.name, "", f"{size} bytes", data
+        self._trace.note("take", *taken, self.connection)
         self.moved()
         return data
 

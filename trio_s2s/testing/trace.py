@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
@@ -39,10 +39,13 @@ class Entry:
     text: str = ""
     data: bytes = attrs.field(default=b"", repr=False)
     """The bytes that were sent."""
+    connection: int = 0
+    """Which connection it was, if it was one: they count from 1."""
 
     def __str__(self) -> str:
         """Write it as one line."""
         way = f"{self.source} -> {self.target}" if self.target else self.source
+        way += f" ({self.connection})" if self.connection else ""
         return f"{self.time:12.6f}  {way:24} {self.kind:6} {self.told}".rstrip()
 
     @property
@@ -58,6 +61,8 @@ class Trace:
     def __init__(self) -> None:
         self.entries: deque[Entry] = deque(maxlen=KEPT)
         self.count: int = 0
+        self.watchers: list[Callable[[Entry], None]] = []
+        """Are called with each entry, as it is made."""
         self._hash = hashlib.sha256()
         self._moved = trio.lowlevel.ParkingLot()
 
@@ -68,15 +73,18 @@ class Trace:
         target: str = "",
         text: str = "",
         data: bytes = b"",
+        connection: int = 0,
     ) -> None:
         """Take note of something that happens now."""
         # A network may be given its weather before anything runs.
         time = now() if trio.lowlevel.in_trio_run() else 0.0
-        entry = Entry(time, kind, source, target, text, data)
+        entry = Entry(time, kind, source, target, text, data, connection)
         self.entries.append(entry)
         self.count += 1
-        line = f"{entry.time:.9f} {kind} {source} {target} {text} {zlib.crc32(data)}\n"
-        self._hash.update(line.encode())
+        line = f"{time:.9f} {kind} {source} {target} {text} {connection}"
+        self._hash.update(f"{line} {zlib.crc32(data)}\n".encode())
+        for watch in self.watchers:
+            watch(entry)
         self._moved.unpark_all()
 
     async def more(self) -> None:

@@ -54,6 +54,7 @@ class Ways:
         self.unknown: set[str] = set()
         """Nodes whose name nobody finds."""
         self._connections: list[Connection] = []
+        self._opened = 0
         self._rng = random.Random(f"{seed} network")
         self._moved = trio.lowlevel.ParkingLot()
 
@@ -97,7 +98,7 @@ class Ways:
             self.way(source.name, target.name),
             self.way(target.name, source.name),
         )
-        while there.is_cut or back.is_cut:
+        while there.is_cut or back.is_cut or target.is_off:
             await self._moved.park()
         await trio.sleep(there.latency + back.latency)
         await source.at_work()
@@ -135,13 +136,15 @@ class Ways:
             lost.incoming.weather = Weather(window=2**62, is_stalled=True)
             listener.offer(ghost)
         self._connections.append(Connection(near, far, ghost))
-        self.trace.note("open", source.name, target.name, f"port {ports[1]}")
+        text, number = f"port {ports[1]}", near.outgoing.connection
+        self.trace.note("open", source.name, target.name, text, b"", number)
         listener.offer(far)
         return near
 
     def _pair(
         self, source: Machine, target: Machine, ports: tuple[int, int]
     ) -> tuple[MemoryStream, MemoryStream]:
+        self._opened += 1
         there, back = self._pipe(source, target), self._pipe(target, source)
         near, far = (source.name, ports[0]), (target.name, ports[1])
         return (
@@ -151,4 +154,4 @@ class Ways:
 
     def _pipe(self, source: Machine, target: Machine) -> Pipe:
         way = self.way(source.name, target.name)
-        return Pipe(way, self._rng, self.trace, source, target)
+        return Pipe(way, self._rng, self.trace, source, target, self._opened)
