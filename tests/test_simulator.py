@@ -54,6 +54,18 @@ def test_v34_world_in_which_all_wait_for_ever_is_ended(
     assert result.violation.startswith("Violation: V34: ")
 
 
+def test_v34_world_that_waits_behind_a_shield_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run(_: object) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+    monkeypatch.setattr("tests.simulator.world.World.run", run)
+    result = run_world(draw(1, is_short=True))
+    assert result.violation.startswith("Violation: V34: ")
+
+
 def test_v30_world_that_leaves_dirt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     class Dirt:
         def __del__(self) -> None:
