@@ -235,11 +235,9 @@ class Pipe:
         return data
 
     def _next_arrival(self) -> float:
-        if self._is_still:
+        if self._is_still or (self._buffer and not self._arrivals):
             return math.inf
-        if self._arrivals:
-            return self._arrivals[0][0]
-        return math.inf if self._buffer else self._end_at
+        return self._arrivals[0][0] if self._arrivals else self._end_at
 
     # -- faults --
 
