@@ -119,7 +119,7 @@ class Wire:
                 self._check("V17", once, f"{where}: it can't be cancelled (again)")
                 sender.cancelled.add(number)
             case [kind, _, _, *channel] if kind == EVENT:
-                self._event(sender, other, *[*channel, 0][:1], weight, where)
+                self._event(sender, other, [*channel, 0][0], weight, where)
             case [kind, int(channel), int(back), *_] if kind == CREDIT:
                 other.events[channel] -= back
                 owed = other.events[channel] >= 0
