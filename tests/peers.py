@@ -24,6 +24,7 @@ from trio_s2s import (
     Peer,
     PeerConfig,
     SendParameters,
+    handles,
     open_peer,
     serve_peers,
 )
@@ -121,6 +122,29 @@ class Wait(Operation[None], code=2):
 @attrs.frozen
 class Note(Event, code=1):
     number: int
+
+
+class Worker(Acceptor):
+    """An inbound peer with handlers that note what they do."""
+
+    @handles(Echo)
+    async def echo(self, operation: Echo) -> str:
+        self.record.append(f"echo {operation.text}")
+        await trio.lowlevel.checkpoint()
+        return operation.text
+
+    @handles(Wait)
+    async def wait(self, operation: Wait) -> None:
+        try:
+            await trio.sleep(operation.seconds)
+        finally:
+            self.record.append("wait ends")
+
+    @handles(Note)
+    async def note(self, event: Note) -> None:
+        self.record.append(f"note {event.number} begins")
+        await trio.sleep(event.number / 10)
+        self.record.append(f"note {event.number} ends")
 
 
 class Server:

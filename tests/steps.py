@@ -107,8 +107,13 @@ class Near(Busy, Dialler):
 class Far(Busy, Acceptor):
     """The accepting side of it, which has a task of its own."""
 
+    connects_in = 0.0
+    """Seconds that its `on_connected` takes."""
+
     async def on_connected(self) -> None:
         await super().on_connected()
+        if self.connects_in:
+            await trio.sleep(self.connects_in)
         self.start_soon(self.ask)
         await trio.lowlevel.checkpoint()
 
@@ -172,6 +177,8 @@ class World(Runtime):
         self.peers: list[Busy] = []
         self.strike: Injector | None = None
         """For the peers of the accepting side."""
+        self.connects_in = 0.0
+        """Seconds that `on_connected` of the accepting side takes."""
         self.has_frames = True
         """Whether what the wires carry can be read."""
         self.aborts = False
@@ -188,6 +195,7 @@ class World(Runtime):
     def far(self, init_request: InitRequest) -> Far:
         peer = Far(init_request)
         peer.strike = self.strike
+        peer.connects_in = self.connects_in
         self.peers.append(peer)
         return peer
 
@@ -263,7 +271,8 @@ def check_nothing_left(peer: Recorder) -> None:
     assert not connection.outbox, "a buffer is left"
     assert connection.outbox.size == 0, "a buffer is left"
     assert session.tasks.running == 0, "a task is left"
-    assert not dispatcher._scopes, "a handler's scope is left"
+    assert not dispatcher.serving._requests, "a request is left"
+    assert not dispatcher.serving._held, "a request is left"
 
 
 def check_idle(peer: Recorder) -> None:

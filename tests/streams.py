@@ -169,7 +169,9 @@ class Side:
         self.outbox = Outbox(buffer)
         self.ending = Ending()
         self.wakes = 0
-        self.calls = Calls(self.protocol, self.outbox, self._wake, 10.0)
+        self.calls = Calls(
+            self.protocol, self.outbox, self._wake, self.ending, handler_wait=10.0
+        )
         self.ended: list[tuple[str, object]] = []
 
     def _wake(self) -> None:
@@ -186,9 +188,9 @@ class Side:
             tell()
         return [message for message, _ in unpack_messages(frame[4:], 4096)]
 
-    def answer(self, request_id: int) -> None:
+    def answer(self, request_id: int, code: int = 0) -> None:
         """Receive the answer to a request, as the reader does."""
-        message: Message = [Kind.RESPONSE, request_id, 0, {}, None]
+        message: Message = [Kind.RESPONSE, request_id, code, {}, None]
         if self.protocol.receive(message, 10):
             self.calls.response_received(message)
         self.calls.pump()
@@ -200,7 +202,7 @@ class Side:
     def end(self, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST) -> None:
         """Begin the end, as a connection does."""
         self.ending.record(reason, "gone")
-        self.calls.shut(self.ending.error)
+        self.calls.shut()
 
     async def run(self, name: str, function: Callable[[], Awaitable[Any]]) -> None:
         """Await a call and note how it ended."""

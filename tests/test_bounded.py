@@ -1,13 +1,14 @@
 """Twin of `bounded.py`."""
 
 import linecache
+import math
 
 import pytest
 import trio
 import trio.testing
 
 from trio_s2s.bounded import run_last_hook, where_waiting
-from trio_s2s.calls import inside_handler
+from trio_s2s.deadlines import handler_deadline
 
 Clock = trio.testing.MockClock
 
@@ -64,16 +65,16 @@ async def test_hook_that_is_cut_while_it_raises_is_both(
 
 
 async def test_hook_is_not_inside_a_handler() -> None:
-    seen: list[bool] = []
+    seen: list[float | None] = []
 
     async def hook() -> None:
-        seen.append(inside_handler.get())
+        seen.append(handler_deadline.get())
         await trio.lowlevel.checkpoint()
 
-    inside_handler.set(True)
+    handler_deadline.set(math.inf)
     await run_last_hook(hook, "<Dialler>", "on_failed", 3)
-    assert seen == [False]
-    assert inside_handler.get()
+    assert seen == [None]
+    assert handler_deadline.get() == math.inf
 
 
 async def _fail() -> None:

@@ -7,13 +7,10 @@ import trio
 import trio.testing
 
 from tests.streams import Side, call, heads, limits, post, settled
-from trio_s2s.calls import inside_handler
-from trio_s2s.codes import CancelReason, DisconnectReason, Kind, Outcome, ReturnCode
+from trio_s2s.codes import CancelReason, DisconnectReason, Kind, Outcome
 from trio_s2s.errors import (
     LocalProtocolError,
     MessageTooLargeError,
-    OperationError,
-    PeerBusyError,
     PeerClosedError,
     PeerDisconnectedError,
 )
@@ -473,59 +470,6 @@ async def test_message_that_the_other_side_never_takes_is_refused() -> None:
         await side.send(post(1))
 
 
-# -- inside a handler --
-
-
-async def test_handler_waits_for_a_slot_for_a_while_only(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
-) -> None:
-    side = Side(limits(slots=1))
-    await side.request(nursery, "a")
-    inside_handler.set(True)
-    start = trio.current_time()
-    with pytest.raises(OperationError, match=r"waited 10 s \(handler_wait\)") as caught:
-        await side.calls.request(call())
-    assert caught.value.return_code == ReturnCode.SERVER_BUSY
-    with pytest.raises(OperationError):
-        await side.calls.post_request(call(on_end=nothing))
-    assert trio.current_time() - start == 20
-    assert heads(side.take()) == [[Kind.REQUEST, 1]]
-    assert side.take() == []
-    nursery.cancel_scope.cancel()
-
-
-async def test_handler_waits_for_credit_for_a_while_only(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    side = Side(limits(events=100))
-    inside_handler.set(True)
-    await side.send(post(1))
-    with pytest.raises(PeerBusyError, match="nothing was sent"):
-        await side.send(post(2), flush=True)
-    assert heads(side.take()) == [[Kind.EVENT, 1]]
-    side.credit(0, 68)
-    assert side.take() == []
-
-
-async def test_handler_waits_for_its_answer_as_long_as_it_takes(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
-) -> None:
-    side = Side(limits(slots=1))
-    await side.request(nursery, "a")
-    inside_handler.set(True)
-    await side.request(nursery, "b")
-    inside_handler.set(False)
-    side.take()
-    await trio.sleep(9)
-    side.answer(1)
-    side.take()
-    await trio.sleep(100)
-    assert side.names == ["a"]
-    side.answer(2)
-    await settled()
-    assert side.names == ["a", "b"]
-
-
 # -- the end --
 
 
@@ -591,7 +535,6 @@ async def test_calls_after_the_end_fail_at_once() -> None:
         await lost.calls.request(call())
     assert caught.value.outcome is Outcome.NEVER_SENT
     side.end(DisconnectReason.LOCAL_CLOSE)
-    side.calls.shut(lambda *_: AssertionError("the first one counts"))
     with pytest.raises(PeerClosedError):
         await side.send(post(1))
     with pytest.raises(PeerClosedError):

@@ -31,7 +31,7 @@ from trio_s2s.forms import Message
 from trio_s2s.framing import FrameDecoder, encode_frame
 from trio_s2s.heartbeat import Heartbeat
 from trio_s2s.protocol import Phase, Protocol
-from trio_s2s.windows import Limits
+from trio_s2s.windows import Limits, weigh
 
 OK = Answer(0)
 
@@ -242,16 +242,24 @@ async def test_pong_to_nothing_is_a_glitch() -> None:
         assert near.heartbeat.round_trip_time is not None
 
 
-async def test_reader_gives_others_a_turn_after_a_thousand_messages() -> None:
+async def test_reader_gives_others_a_turn_after_many_messages_or_a_large_one() -> None:
     stream, far = fickle_pair()
     near = Near(stream, far, PeerConfig(), LIMITS)
     near._receiver = near.received
-    frame = encode_frame([pack([Kind.EVENT, 1, {}])])
-    near.take_data(frame * (TURN + 5))
+    small = pack([Kind.EVENT, 1, {}])
+    many = -(-TURN // weigh(len(small)))
+    near.take_data(encode_frame([small]) * (many + 5))
     assert near.take_frames()
-    assert len(near.received.events) == TURN
+    assert len(near.received.events) == many
     assert not near.take_frames()
-    assert len(near.received.events) == TURN + 5
+    assert len(near.received.events) == many + 5
+    large = pack([Kind.EVENT, 1, {0: bytes(TURN)}])
+    near.take_data(encode_frame([large, large, small]))
+    assert near.take_frames()
+    assert len(near.received.events) == many + 6
+    assert near.take_frames()
+    assert not near.take_frames()
+    assert len(near.received.events) == many + 8
 
 
 async def test_connection_knows_whether_it_is_encrypted() -> None:

@@ -262,7 +262,7 @@ def test_exit_from_within_ends_the_process(
             async with open_peer(server.listener.dial(), lambda: peer):
                 await trio.sleep(1)
 
-    monkeypatch.setattr("trio_s2s.connection.unpack_messages", decode)
+    monkeypatch.setattr("trio_s2s.inbox.unpack_messages", decode)
     clock = trio.testing.MockClock(autojump_threshold=0)
     with pytest.raises(BaseException) as caught:
         trio.run(main, clock=clock)

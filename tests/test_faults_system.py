@@ -370,10 +370,10 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def arm() -> None:
         def fail(body: bytes, max_elements: int) -> Any:
-            monkeypatch.setattr("trio_s2s.connection.unpack_messages", unpack)
+            monkeypatch.setattr("trio_s2s.inbox.unpack_messages", unpack)
             raise MemoryError
 
-        monkeypatch.setattr("trio_s2s.connection.unpack_messages", fail)
+        monkeypatch.setattr("trio_s2s.inbox.unpack_messages", fail)
 
     return arm
 

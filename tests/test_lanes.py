@@ -1,69 +1,77 @@
-"""Jobs that are done one at a time."""
+"""Things that are done one at a time."""
 
-from trio_s2s.lanes import Job, Lane
+from trio_s2s.lanes import Lane
 
 
 class Record:
-    """Starts jobs: those that are async are at work until `finish`."""
+    """Starts jobs: those in capitals are at work until `finish`."""
 
-    def __init__(self) -> None:
-        self.lane = Lane(self.start)
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.lane = Lane(self.start, is_open=is_open)
         self.started: list[str] = []
 
-    def add(self, name: str, *, is_async: bool) -> None:
-        self.lane.add(Job(name, is_async, print, tuple))
-
-    def start(self, lane: Lane, job: Job) -> bool:
+    def start(self, lane: Lane[str], job: str) -> bool:
         assert lane is self.lane
         assert lane.is_busy
-        self.started.append(job.name)
-        job.done()
-        return not job.is_async
+        assert lane.must_wait
+        self.started.append(job)
+        return job.islower()
 
 
-def test_lane_does_plain_jobs_at_once() -> None:
+def test_lane_does_at_once_what_is_done_at_once() -> None:
     record = Record()
-    record.add("a", is_async=False)
-    assert not record.lane.is_busy
-    record.add("b", is_async=False)
+    for job in "ab":
+        assert not record.lane.must_wait
+        record.lane.add(job)
+        assert not record.lane.is_busy
     assert record.started == ["a", "b"]
-    assert not record.lane.is_busy
 
 
 def test_lane_has_one_job_at_work() -> None:
     record = Record()
-    record.add("a", is_async=True)
-    record.add("b", is_async=False)
-    record.add("c", is_async=True)
-    record.add("d", is_async=False)
-    assert record.started == ["a"]
+    for job in "AbCd":
+        record.lane.add(job)
+    assert record.started == ["A"]
     record.lane.go_on()
-    assert record.started == ["a", "b", "c"]
+    assert record.started == ["A", "b", "C"]
     assert record.lane.is_busy
     record.lane.go_on()
-    assert record.started == ["a", "b", "c", "d"]
+    assert record.started == ["A", "b", "C", "d"]
     assert not record.lane.is_busy
 
 
 def test_lane_takes_a_job_that_a_job_adds() -> None:
     order: list[str] = []
 
-    def start(lane: Lane, job: Job) -> bool:
-        order.append(job.name)
-        if job.name == "a":
-            lane.add(Job("b", False, print, tuple))
-        order.append(f"{job.name} is over")
+    def start(lane: Lane[str], job: str) -> bool:
+        order.append(job)
+        if job == "a":
+            lane.add("b")
+        order.append(f"{job} is over")
         return True
 
-    Lane(start).add(Job("a", False, print, tuple))
+    Lane(start).add("a")
     assert order == ["a", "a is over", "b", "b is over"]
+
+
+def test_lane_that_is_shut_begins_when_it_is_opened() -> None:
+    record = Record(is_open=False)
+    assert (record.lane.must_wait, record.lane.is_busy) == (True, False)
+    for job in "aBc":
+        record.lane.add(job)
+    assert (record.lane.must_wait, record.lane.is_busy) == (True, True)
+    assert record.started == []
+    record.lane.open()
+    assert record.started == ["a", "B"]
+    record.lane.go_on()
+    assert record.started == ["a", "B", "c"]
 
 
 def test_lane_forgets_what_waits() -> None:
     record = Record()
-    record.add("a", is_async=True)
-    record.add("b", is_async=True)
+    record.lane.add("A")
+    record.lane.add("B")
     record.lane.clear()
     record.lane.go_on()
-    assert record.started == ["a"]
+    assert record.started == ["A"]
     assert not record.lane.is_busy

@@ -12,17 +12,19 @@ PACKAGE = Path(__file__).parent.parent / "trio_s2s"
 ROWS = (
     ("backoff", "codes", "lanes", "service", "tasktree", "unix"),
     ("errors", "runtime", "statistics"),
-    ("heartbeat", "journal", "settling"),
+    ("deadlines", "heartbeat", "journal", "settling"),
     ("buckets", "messages", "config", "security", "ending", "failures", "foreign"),
     ("values", "forms", "framing", "windows", "hooks"),
     ("contracts", "codec", "outbox"),
-    ("protocol", "handshake", "handlers", "answers", "transport"),
+    ("protocol", "handshake", "handlers", "answers", "transport", "inbox"),
     ("tickets", "listening"),
     ("calls",),
     ("connection", "tasks"),
     ("session",),
     ("peer",),
-    ("dispatch", "bounded", "broadcast", "registry"),
+    ("jobs", "bounded", "broadcast", "registry"),
+    ("serving",),
+    ("dispatch",),
     ("node",),
     ("lifecycle",),
     ("acceptor", "dialler"),
@@ -50,7 +52,7 @@ ROWS = (
 
 CORE = {
     "codes", "messages", "config", "values", "contracts", "codec", "forms", "framing",
-    "windows", "outbox", "protocol", "handshake", "buckets",
+    "windows", "inbox", "outbox", "protocol", "handshake", "buckets",
 }  # fmt: skip
 """No Trio, no log, no clock: bytes in, bytes out."""
 

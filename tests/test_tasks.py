@@ -1,5 +1,6 @@
 """The tasks of one peer."""
 
+import math
 from contextvars import ContextVar
 
 import pytest
@@ -7,19 +8,19 @@ import trio
 import trio.testing
 
 from tests.streams import settled
-from trio_s2s.calls import inside_handler
+from trio_s2s.deadlines import handler_deadline
 from trio_s2s.tasks import Tasks, inside_peers, reported
 
 secret: ContextVar[str] = ContextVar("secret", default="")
 
 
 async def test_task_runs_in_a_clean_context(nursery: trio.Nursery) -> None:
-    inside_handler.set(True)
+    handler_deadline.set(math.inf)
     tasks = Tasks(nursery, "me")
-    seen: list[tuple[str, bool, tuple[object, ...]]] = []
+    seen: list[tuple[str, float | None, tuple[object, ...]]] = []
 
     async def look() -> None:
-        seen.append((secret.get(), inside_handler.get(), inside_peers.get()))
+        seen.append((secret.get(), handler_deadline.get(), inside_peers.get()))
         secret.set("left behind")
 
     secret.set("of the caller")
@@ -27,23 +28,23 @@ async def test_task_runs_in_a_clean_context(nursery: trio.Nursery) -> None:
     for _ in range(2):
         tasks.start_soon(look, name="look")
         await settled()
-    assert seen == [("", False, ("me",))] * 2
+    assert seen == [("", None, ("me",))] * 2
     assert secret.get() == "of the caller"
 
 
 async def test_handler_knows_that_it_is_one(nursery: trio.Nursery) -> None:
     tasks = Tasks(nursery, "me")
-    seen: list[bool] = []
+    seen: list[float | None] = []
 
     async def look(factor: int) -> None:
-        seen.append(inside_handler.get())
+        seen.append(handler_deadline.get())
 
-    tasks.start_soon(look, 1, name="look", is_handler=True)
+    tasks.start_soon(look, 1, name="look", handler_deadline=7)
     await settled()
-    assert seen == [True]
-    assert not inside_handler.get()
-    assert tasks.context(is_handler=True).run(inside_handler.get)
-    assert not tasks.context(is_handler=False).run(inside_handler.get)
+    assert seen == [7]
+    assert handler_deadline.get() is None
+    assert tasks.context(8).run(handler_deadline.get) == 8
+    assert tasks.context(None).run(handler_deadline.get) is None
 
 
 async def test_task_has_its_name(nursery: trio.Nursery) -> None:

@@ -111,8 +111,8 @@ async def test_cancel_message_says_whether_a_deadline_did_it(
 ) -> None:
     one = call()
     one.id = 9
-    message = one.cancel_message(trio.current_time() + deadline)
-    assert unpack(message) == [Kind.CANCEL, 9, reason]
+    one.deadline = trio.current_time() + deadline
+    assert unpack(one.cancel_message()) == [Kind.CANCEL, 9, reason]
 
 
 def test_post_takes_credit_of_its_channel() -> None:

@@ -15,6 +15,7 @@ from trio_s2s.messages import OperationResponse, Parameters
 __all__ = [
     "BUSY",
     "CANCELLED",
+    "LATE",
     "NEVER_RAN",
     "NOT_ENCODABLE",
     "TOO_LARGE",
@@ -46,6 +47,7 @@ BUSY = Answer(
     debug_message="the answers that wait here are not taken; this never ran",
 )
 CANCELLED = Answer(ReturnCode.CANCELLED, debug_message="the handler was cancelled")
+LATE = Answer(ReturnCode.DEADLINE_EXCEEDED, debug_message="the caller's time was over")
 NEVER_RAN = Answer(
     ReturnCode.SHUTTING_DOWN, debug_message="the server closes; this never ran"
 )

@@ -4,7 +4,7 @@ import linecache
 import traceback
 from collections.abc import Awaitable, Callable
 
-from trio_s2s.calls import inside_handler
+from trio_s2s.deadlines import handler_deadline
 from trio_s2s.journal import log
 from trio_s2s.runtime import timer
 
@@ -21,7 +21,7 @@ async def run_last_hook(
     raised: Callable[[Exception], None] | None = None,
 ) -> None:
     """Run a hook shielded and bounded; its errors are logged, or given to `raised`."""
-    is_inside = inside_handler.set(False)
+    deadline = handler_deadline.set(None)
     try:
         with timer(limit, shield=True) as scope:
             await hook()
@@ -31,7 +31,7 @@ async def run_last_hook(
         else:
             log.error("%s: %s raised", who, name, exc_info=error)
     finally:
-        inside_handler.reset(is_inside)
+        handler_deadline.reset(deadline)
     if scope.cancelled_caught:
         text = "%s: %s took more than %g s (hook_timeout)"
         log.error(text, who, name, limit)

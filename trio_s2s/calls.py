@@ -3,23 +3,22 @@
 import math
 from collections import Counter, deque
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 
 import trio
 
-from trio_s2s.codes import Kind, Outcome
+from trio_s2s.codes import Kind, Outcome, ReturnCode
+from trio_s2s.deadlines import give_up_time, handler_deadline
+from trio_s2s.ending import Ending
 from trio_s2s.errors import LocalProtocolError, MessageTooLargeError
 from trio_s2s.forms import Message
+from trio_s2s.journal import log
 from trio_s2s.outbox import BATCH, Outbox
 from trio_s2s.protocol import Protocol
-from trio_s2s.runtime import current_runtime, timer
+from trio_s2s.runtime import current_runtime, now, sleep, timer
 from trio_s2s.tickets import Call, Post, Ticket
 
-__all__ = ["Calls", "inside_handler"]
-
-inside_handler: ContextVar[bool] = ContextVar("inside_handler", default=False)
-"""Whether a handler is at work here: then a wait for a window is bounded."""
+__all__ = ["Calls"]
 
 
 class Calls:
@@ -34,6 +33,7 @@ class Calls:
         protocol: Protocol,
         outbox: Outbox,
         wake_writer: Callable[[], None],
+        ending: Ending,
         handler_wait: float,
     ) -> None:
         self.events_dropped: int = 0
@@ -43,12 +43,13 @@ class Calls:
         self._protocol = protocol
         self._outbox = outbox
         self._wake_writer = wake_writer
+        self._ending = ending
         self._handler_wait = handler_wait
         self._lanes: dict[int, deque[Ticket]] = {}
         self._buffer_is_full = False
         self._calls: dict[int, Call] = {}
         self._flushing: dict[Ticket, None] = {}
-        self._gone: Callable[[Outcome | None, str], Exception] | None = None
+        self._posted = 0
         self._since_yield = 0
 
     # -- asking --
@@ -58,10 +59,17 @@ class Calls:
 
         A caller that is cancelled takes the request back, or sends a CANCEL.
         """
+        call.deadline = give_up_time()
         await self._wait(call, self._join(call))
         if call.outcome is not None:
             raise self._error(call)
         assert call.response is not None
+        if (
+            call.response[2] == ReturnCode.DEADLINE_EXCEEDED
+            and call.deadline < math.inf
+        ):
+            # Two clocks differ a little: what the caller sees its own scope decides.
+            await sleep(call.deadline - now())
         return call.response
 
     async def post_request(self, call: Call) -> None:
@@ -115,6 +123,11 @@ class Calls:
             self.ended["failed" if message[2] else "succeeded"] += 1
             call.end()
 
+    def answer_taken(self) -> None:
+        """Take note that an answer to a `post_request` waits no longer."""
+        self._posted -= 1
+        self._wake_writer()
+
     def pump(self) -> None:
         """Let those go for whom there is room now, lane by lane."""
         self._buffer_is_full = False
@@ -127,10 +140,8 @@ class Calls:
             if waiting:
                 self._lanes[lane] = waiting
 
-    def shut(self, gone: Callable[[Outcome | None, str], Exception]) -> None:
-        """Take no more calls, and end those that were never queued."""
-        if self._gone is None:
-            self._gone = gone
+    def shut(self) -> None:
+        """End those that were never queued: the end has begun, no more are taken."""
         lanes, self._lanes = self._lanes, {}
         for waiting in lanes.values():
             for ticket in waiting:
@@ -172,9 +183,8 @@ class Calls:
             self.ended[end] += 1
 
     def _error(self, ticket: Ticket) -> Exception:
-        assert self._gone is not None
         assert ticket.outcome is not None
-        return self._gone(ticket.outcome, ticket.what)
+        return self._ending.error(ticket.outcome, ticket.what)
 
     # -- lanes --
 
@@ -197,8 +207,8 @@ class Calls:
         return self._buffer_is_full or ticket.lane in self._lanes
 
     def _check(self, ticket: Ticket) -> None:
-        if self._gone is not None:
-            raise self._gone(None, ticket.what)
+        if self._ending.reason is not None:
+            raise self._ending.error(None, ticket.what)
         size = ticket.size_at_most(self._protocol)
         if size > self._protocol.max_frame:
             raise MessageTooLargeError(ticket.what, size, self._protocol.max_frame)
@@ -210,6 +220,9 @@ class Calls:
 
     def _fits(self, ticket: Ticket, size: int) -> bool:
         if not ticket.fits(self._protocol, size):
+            return False
+        if _is_posted(ticket) and self._posted >= self._protocol.request_slots:
+            # So many answers wait for a hook that is slower than the other side.
             return False
         if not self._outbox.has_room(size):
             # From now on nobody overtakes, or a large message would never go.
@@ -224,6 +237,7 @@ class Calls:
         ticket.entry = self._outbox.put(payload)
         if isinstance(ticket, Call):
             self._calls[ticket.id] = ticket
+            self._posted += _is_posted(ticket)
         elif ticket.waits_for_answer:
             self._flushing[ticket] = None
             ticket.entry.on_sent = partial(self._flushed, ticket)
@@ -233,27 +247,27 @@ class Calls:
         return True
 
     async def _wait(self, ticket: Ticket, in_lane: bool) -> None:
-        # Asked now, since a cancel may come while no task is the current one.
-        deadline = trio.current_effective_deadline()
-
         def give_up(_: object) -> trio.lowlevel.Abort:
             ticket.task = None
-            self._give_up(ticket, deadline)
+            self._give_up(ticket)
             return trio.lowlevel.Abort.SUCCEEDED
 
         ticket.task = trio.lowlevel.current_task()
-        if not (in_lane and inside_handler.get()):
+        if not (in_lane and handler_deadline.get() is not None):
             await trio.lowlevel.wait_task_rescheduled(give_up)
             return
         with timer(self._handler_wait) as ticket.scope:
             await trio.lowlevel.wait_task_rescheduled(give_up)
         if ticket.scope.cancelled_caught:
-            raise ticket.busy(
+            text = (
                 f"{ticket.what} waited {self._handler_wait:g} s (handler_wait) inside"
-                " a handler for the other side to take it; nothing was sent"
+                f" a handler for {self._ending.who or 'the other side'} to take it;"
+                " nothing was sent"
             )
+            log.warning(text)
+            raise ticket.busy(text)
 
-    def _give_up(self, ticket: Ticket, deadline: float) -> None:
+    def _give_up(self, ticket: Ticket) -> None:
         self._count(ticket)
         if isinstance(ticket, Call):
             self._calls.pop(ticket.id, None)
@@ -267,8 +281,13 @@ class Calls:
             ticket.withdrawn(self._protocol)
         elif isinstance(ticket, Call):
             self._protocol.request_abandoned(ticket.id)
-            cancel = ticket.cancel_message(deadline)
-            self._outbox.put_control((Kind.CANCEL, ticket.id), cancel)
+            key = (Kind.CANCEL, ticket.id)
+            self._outbox.put_control(key, ticket.cancel_message())
         # It pumps: of several that are cancelled together none may take the room of
         # another, and in which order they come here is not for a seed to say.
         self._wake_writer()
+
+
+def _is_posted(ticket: Ticket) -> bool:
+    """Whether its answer goes to `on_operation_response`."""
+    return isinstance(ticket, Call) and ticket.on_end is not None

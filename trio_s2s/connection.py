@@ -10,7 +10,7 @@ An end begins with a reason: the first one wins, and no new calls are taken. Aft
 is for errors and losses: every caller ends at once, and a last GOODBYE says why.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol as Interface
 
@@ -18,7 +18,7 @@ import trio
 
 from trio_s2s.answers import BUSY, Answer
 from trio_s2s.calls import Calls
-from trio_s2s.codec import pack, pack_response, unpack_messages
+from trio_s2s.codec import pack, pack_response
 from trio_s2s.codes import CloseCode, DisconnectReason, Kind, reason_of_goodbye
 from trio_s2s.config import PeerConfig
 from trio_s2s.ending import Ending
@@ -26,16 +26,18 @@ from trio_s2s.errors import MessageTooLargeError
 from trio_s2s.forms import Message, clip, printable
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.heartbeat import Heartbeat
+from trio_s2s.inbox import Inbox
 from trio_s2s.outbox import Outbox
 from trio_s2s.protocol import Phase, Protocol
 from trio_s2s.runtime import now
 from trio_s2s.settling import Settling
 from trio_s2s.transport import Transport
+from trio_s2s.windows import weigh
 
 __all__ = ["Connection", "Receiver"]
 
-TURN = 1_000
-"""Messages that the reader handles before other tasks get a turn."""
+TURN = 32 * 1024
+"""Weight of the messages that the reader handles before other tasks get a turn."""
 
 
 class Receiver(Interface):
@@ -71,17 +73,17 @@ class Connection:
         self.outbox: Outbox = Outbox(config.send_buffer)
         self.transport: Transport = Transport(stream, self, config.send_timeout)
         self.work: Settling = Settling(config.drain_timeout)
-        self.messages_received: int = 0
         self.events_unsent: int = 0
         """Events that were accepted for sending, until the end cut them off."""
-        self._decoder = decoder
+        self.inbox: Inbox = Inbox(decoder, config.max_elements)
         self._receiver: Receiver | None = None
         wake = self.transport.wake_writer
-        self.calls: Calls = Calls(protocol, self.outbox, wake, config.handler_wait)
+        self.calls: Calls = Calls(
+            protocol, self.outbox, wake, self.ending, config.handler_wait
+        )
         self._is_over = False
         self.is_lost: bool = False
         self._has_farewell = False
-        self._unpacked: Iterator[tuple[Message, int]] = iter(())
 
     def start(self, nursery: trio.Nursery, receiver: Receiver) -> None:
         """Start the three tasks; `close` ends them."""
@@ -108,6 +110,11 @@ class Connection:
         entry.on_taken = partial(self.protocol.response_leaves, weight)
         self.transport.wake_writer()
         self.moved()
+
+    @property
+    def is_full_of_answers(self) -> bool:
+        """Whether so many wait to leave that no further handler may run."""
+        return self.outbox.response_size > self.config.send_buffer
 
     def event_handled(self, channel: int, size: int) -> None:
         """Give back the weight of an event."""
@@ -186,7 +193,7 @@ class Connection:
     def _record(self, reason: DisconnectReason, detail: str) -> bool:
         if not self.ending.record(reason, detail):
             return False
-        self.calls.shut(self.ending.error)
+        self.calls.shut()
         return True
 
     def _send_goodbye(self, code: int, text: str, *, last: bool) -> None:
@@ -209,34 +216,23 @@ class Connection:
     def take_data(self, data: bytes | bytearray) -> None:
         """Take what arrived: any byte is a sign of life."""
         self.heartbeat.last_received = now()
-        self._decoder.receive_data(data)
+        self.inbox.receive_data(data)
 
     def take_frames(self) -> bool:
         """Hand on the frames that are complete; True if the turn was over first."""
-        found = None
-        for _ in range(TURN):
-            found = self._next_message()
-            if found is None:
-                break
+        handled = 0
+        while handled < TURN and (found := self.inbox.next_message()) is not None:
             if self.protocol.receive(*found):
                 self._take_message(*found)
+            handled += weigh(found[1])
         self.calls.pump()
         self.moved()
-        return found is not None
-
-    def _next_message(self) -> tuple[Message, int] | None:
-        while (found := next(self._unpacked, None)) is None:
-            body = self._decoder.next_frame()
-            if body is None:
-                return None
-            self._unpacked = unpack_messages(body, self.config.max_elements)
-        self.messages_received += 1
-        return found
+        return handled >= TURN
 
     def take_end(self) -> None:
         """Take note that the stream ended; a `last` GOODBYE would have come first."""
         detail = "the stream ended without a goodbye"
-        if progress := self._decoder.progress():
+        if progress := self.inbox.progress():
             detail = f"{detail}, after {progress}"
         self.fail(DisconnectReason.CONNECTION_LOST, detail)
 
@@ -258,7 +254,7 @@ class Connection:
         assert self._receiver is not None
         match message[0]:
             case Kind.REQUEST:
-                if self.outbox.response_size > self.config.send_buffer:
+                if self.is_full_of_answers:
                     self.respond(message[1], BUSY)
                 else:
                     self._receiver.request_received(message)

@@ -1,36 +1,19 @@
-"""Finds the handler of what arrives, and runs it: requests side by side, events not."""
+"""Hands what arrives to its handlers: requests side by side, all else in its order."""
 
-from collections import deque
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import trio
+import attrs
 
-from trio_s2s.answers import (
-    CANCELLED,
-    NEVER_RAN,
-    NOT_ENCODABLE,
-    TOO_LARGE,
-    Answer,
-    answer_error,
-    answer_invalid,
-    answer_result,
-)
-from trio_s2s.codes import ReturnCode
+from trio_s2s.codec import unpack_messages
 from trio_s2s.connection import Connection
-from trio_s2s.errors import ContractError, MessageTooLargeError
 from trio_s2s.forms import Message
-from trio_s2s.handlers import Handler
-from trio_s2s.journal import log
-from trio_s2s.lanes import Job, Lane
-from trio_s2s.messages import (
-    EventData,
-    OperationRequest,
-    OperationResponse,
-    SendParameters,
-)
-from trio_s2s.peer import Peer, describe
+from trio_s2s.jobs import Job, Roster, loss_response
+from trio_s2s.lanes import Lane
+from trio_s2s.messages import OperationRequest, SendParameters
+from trio_s2s.peer import Peer
+from trio_s2s.serving import Serving
 from trio_s2s.tasks import Tasks, reported
 from trio_s2s.tickets import Call
 
@@ -40,260 +23,133 @@ RESPONSES = -1
 """The lane of `on_operation_response`, beside those of the channels."""
 
 
+@attrs.define(eq=False)
+class _Turn:
+    """A message in a lane: what waits is kept packed."""
+
+    message: Message | bytes
+    job: Callable[[Message], Job]
+    done: Callable[[], None]
+    """Called once it is over, or will never begin."""
+
+
 class Dispatcher:
     """Between a connection and its peer: what arrives becomes calls of handlers."""
 
     def __init__(self, peer: Peer, connection: Connection, tasks: Tasks) -> None:
-        self._peer = peer
         self._connection = connection
-        self._config = connection.config
         self._tasks = tasks
-        self._table = peer._handlers
+        self._roster = Roster(peer, connection)
+        self.serving: Serving = Serving(self._roster, connection, tasks)
         self._is_open = False
         self._is_closed = False
-        self._held: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
-        self._lanes: dict[int, Lane] = {}
-        self._scopes: dict[int, trio.CancelScope] = {}
-        self._told_unknown = False
+        self._lanes: dict[int, Lane[_Turn]] = {}
 
     # -- when it may begin, and must end --
 
     def open(self) -> None:
         """Let handlers run: `on_connected` has finished."""
         self._is_open = True
-        while self._held:
-            start, _ = self._held.popleft()
-            start()
+        self.serving.open()
+        for lane in list(self._lanes.values()):
+            lane.open()
 
     def close(self) -> None:
         """Drop what has not begun: the peer's tasks are about to be cancelled."""
         self._is_closed = True
+        self.serving.close()
         for lane in self._lanes.values():
             lane.clear()
-        while self._held:
-            _, drop = self._held.popleft()
-            drop()
 
     @property
     def has_work(self) -> bool:
         """Whether something that arrived is not done with."""
-        return bool(self._held) or any(lane.is_busy for lane in self._lanes.values())
+        lanes = self._lanes.values()
+        return self.serving.is_holding or any(lane.is_busy for lane in lanes)
 
     @property
     def has_answers(self) -> bool:
-        """Whether `on_operation_response` is not done with all that ended."""
-        return RESPONSES in self._lanes and self._lanes[RESPONSES].is_busy
+        """Whether `on_operation_response`, if it may run, is not done with all."""
+        answers = self._lanes.get(RESPONSES)
+        return self._is_open and answers is not None and answers.is_busy
 
-    def _when_open(self, start: Callable[[], None], drop: Callable[[], None]) -> None:
-        if self._is_closed:
-            drop()
-        elif self._is_open:
-            start()
-        else:
-            self._held.append((start, drop))
-
-    # -- requests --
+    # -- what arrives --
 
     def request_received(self, message: Message) -> None:
         """Run the handler of a request, as soon as handlers may run."""
-        request_id = message[1]
-        self._scopes[request_id] = trio.CancelScope()
-        self._when_open(
-            partial(self._start_request, message),
-            partial(self._respond, request_id, NEVER_RAN),
-        )
+        self.serving.take(message)
 
     def cancel_received(self, request_id: int) -> None:
-        """Cancel the handler of a request, whether it has begun or not."""
-        reason = "the caller on the other side was cancelled"
-        self._scopes[request_id].cancel(reason=reason)
-
-    def _start_request(self, message: Message) -> None:
-        request_id, code, table = message[1:4]
-        handler = self._table.operations.get(code)
-        if handler is None:
-            options = message[4] if len(message) > 4 else {}
-            request = OperationRequest(code, table)
-            job = self._plain(
-                self._peer.on_operation_request, request, options.get(1, 0)
-            )
-        else:
-            job = self._typed(handler, table)
-        contract = None if handler is None else handler.contract
-        pack = partial(answer_result, code, contract, config=self._config)
-        if self._scopes[request_id].cancel_called:
-            self._respond(request_id, CANCELLED)
-        elif job.is_async:
-            self._tasks.start_soon(
-                self._run_request,
-                request_id,
-                job,
-                pack,
-                name=f"{job.name} (request {request_id})",
-                is_handler=True,
-            )
-        else:
-            context = self._tasks.context(is_handler=True)
-            self._respond(request_id, context.run(self._answer_now, job, pack))
-
-    async def _run_request(
-        self, request_id: int, job: Job, pack: Callable[[Any], Answer]
-    ) -> None:
-        answer = CANCELLED
-        try:
-            with self._scopes[request_id]:
-                answer = await self._answer(job, pack)
-        finally:
-            self._respond(request_id, answer)
-
-    async def _answer(self, job: Job, pack: Callable[[Any], Answer]) -> Answer:
-        arguments = self._arguments(job)
-        if isinstance(arguments, Answer):
-            return arguments
-        answer = CANCELLED
-
-        def failed(error: Exception) -> None:
-            nonlocal answer
-            answer = self._failed(error, job)
-
-        with reported(failed):
-            answer = self._packed(await job.method(*arguments), job, pack)
-        return answer
-
-    def _answer_now(self, job: Job, pack: Callable[[Any], Answer]) -> Answer:
-        arguments = self._arguments(job)
-        if isinstance(arguments, Answer):
-            return arguments
-        try:
-            returned = job.method(*arguments)
-        except Exception as error:
-            return self._failed(error, job)
-        return self._packed(returned, job, pack)
-
-    def _arguments(self, job: Job) -> tuple[Any, ...] | Answer:
-        try:
-            return job.arguments()
-        except ContractError as error:
-            return answer_invalid(error, self._config)
-        except Exception as error:
-            return self._failed(error, job)
-
-    def _packed(
-        self, returned: object, job: Job, pack: Callable[[Any], Answer]
-    ) -> Answer:
-        try:
-            return pack(returned)
-        except Exception as error:
-            who = describe(self._peer)
-            log.error("%s: what %s returned can't travel: %s", who, job.name, error)
-            return NOT_ENCODABLE
-
-    def _failed(self, error: Exception, job: Job) -> Answer:
-        answer = answer_error(error, self._config)
-        if answer.is_surprise:
-            self._report(error, job.name)
-        return answer
-
-    def _respond(self, request_id: int, answer: Answer) -> None:
-        del self._scopes[request_id]
-        try:
-            self._connection.respond(request_id, answer)
-        except MessageTooLargeError as error:
-            log.error("%s: %s", describe(self._peer), error)
-            self._connection.respond(request_id, TOO_LARGE)
-
-    # -- events --
+        """Cut a request off, whether it has begun or not."""
+        self.serving.cancel(request_id)
 
     def event_received(self, message: Message, size: int) -> None:
         """Handle an event in its turn, as soon as handlers may run."""
-        _, code, table = message[:3]
         channel = message[3] if len(message) > 3 else 0
-        handler = self._table.events.get(code)
-        if handler is None:
-            self._tell_unknown(code)
-            job = self._plain(self._peer.on_event, EventData(code, table), channel)
-        else:
-            job = self._typed(handler, table)
-        job.done = partial(self._connection.event_handled, channel, size)
-        self._when_open(partial(self._lane(channel).add, job), job.done)
-
-    def _tell_unknown(self, code: int) -> None:
-        if self._told_unknown or type(self._peer).on_event is not Peer.on_event:
+        done = partial(self._connection.event_handled, channel, size)
+        if self._is_closed:
+            done()
             return
-        self._told_unknown = True
-        text = "%s: nobody handles event %d: it is dropped, and so will all such be"
-        log.warning(text, describe(self._peer), code)
+        lane = self._lane(channel)
+        kept = self._connection.inbox.packed() if lane.must_wait else message
+        lane.add(_Turn(kept, self._roster.for_event, done))
 
     def responded(
         self, call: Call, request: OperationRequest, sent: SendParameters
     ) -> None:
         """Hand the end of a `send_operation_request` to `on_operation_response`."""
-        code = request.operation_code
-        if call.response is not None:
-            response = OperationResponse(code, *call.response[2:5])
+
+        def job(message: Message) -> Job:
+            # It waits no longer, so another request may go, from its own hook too.
+            self._connection.calls.answer_taken()
+            return self._roster.for_response(message, request, sent)
+
+        lane = self._lane(RESPONSES)
+        if call.response is None:
+            kept: Message | bytes = loss_response(call)
+        elif lane.must_wait:
+            kept = self._connection.inbox.packed()
         else:
-            assert call.outcome is not None
-            response = OperationResponse(
-                code,
-                ReturnCode.DISCONNECTED,
-                {0: int(call.outcome)},
-                f"the peer was disconnected (outcome {call.outcome.name})",
-            )
-        hook = self._peer.on_operation_response
-        job = Job(
-            hook.__name__, True, hook, lambda: (response, sent), self._connection.moved
-        )
-        self._when_open(partial(self._lane(RESPONSES).add, job), job.done)
+            kept = call.response
+        lane.add(_Turn(kept, job, self._connection.moved))
 
-    def _lane(self, number: int) -> Lane:
-        return self._lanes.setdefault(number, Lane(self._start_job))
+    def _lane(self, number: int) -> Lane[_Turn]:
+        lane = self._lanes.get(number)
+        if lane is None:
+            lane = self._lanes[number] = Lane(self._start, is_open=self._is_open)
+        return lane
 
-    def _start_job(self, lane: Lane, job: Job) -> bool:
-        """Do a job of a lane; False if its task goes on with the lane."""
+    # -- one at a time --
+
+    def _start(self, lane: Lane[_Turn], turn: _Turn) -> bool:
+        """Do what is next in a lane; False if its task goes on with the lane."""
+        message = turn.message
+        if isinstance(message, bytes):
+            limit = self._connection.config.max_elements
+            [(message, _)] = unpack_messages(message, limit)
+        job = turn.job(message)
         if job.is_async:
             name = f"{job.name} (in order)"
-            self._tasks.start_soon(self._run_job, lane, job, name=name, is_handler=True)
+            self._tasks.start_soon(
+                self._run, lane, job, turn.done, name=name, handler_deadline=math.inf
+            )
             return False
-        context = self._tasks.context(is_handler=True)
         try:
-            context.run(self._call_now, job)
+            self._tasks.context(math.inf).run(self._call_now, job)
         finally:
-            job.done()
+            turn.done()
         return True
 
     def _call_now(self, job: Job) -> None:
         try:
             job.method(*job.arguments())
         except Exception as error:
-            self._report(error, job.name)
+            self._roster.report(error, job)
 
-    async def _run_job(self, lane: Lane, job: Job) -> None:
+    async def _run(self, lane: Lane[_Turn], job: Job, done: Callable[[], None]) -> None:
         try:
-            with reported(lambda error: self._report(error, job.name)):
+            with reported(lambda error: self._roster.report(error, job)):
                 await job.method(*job.arguments())
         finally:
-            job.done()
+            done()
             lane.go_on()
-
-    # -- both --
-
-    def _plain(self, hook: Callable[..., Any], message: object, channel: int) -> Job:
-        sent = SendParameters(channel)
-        return Job(hook.__name__, True, hook, lambda: (message, sent))
-
-    def _typed(self, handler: Handler, table: dict[int | str, Any]) -> Job:
-        return Job(
-            handler.name,
-            handler.is_async,
-            getattr(self._peer, handler.name),
-            lambda: (handler.contract.from_parameters(table),),
-        )
-
-    def _report(self, error: Exception, name: str) -> None:
-        who = describe(self._peer)
-        if self._connection.ending.explains(error):
-            log.debug("%s: %s ended with its connection: %s", who, name, error)
-        elif isinstance(error, ContractError):
-            log.warning("%s: %s: %s", who, name, error)
-        else:
-            log.error("%s: %s raised", who, name, exc_info=error)

@@ -1,51 +1,53 @@
-"""Jobs of which one is at work at a time, in the order in which they came."""
+"""Things to do, one at a time, in the order in which they came."""
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Generic, TypeVar
 
-import attrs
+__all__ = ["Lane"]
 
-__all__ = ["Job", "Lane"]
-
-
-def _nothing() -> None:
-    pass
+Item = TypeVar("Item")
 
 
-@attrs.define(eq=False)
-class Job:
-    """One call of a handler, ready to be made."""
+class Lane(Generic[Item]):
+    """Things to do, of which one is done at a time, in the order in which they came."""
 
-    name: str
-    is_async: bool
-    method: Callable[..., Any]
-    arguments: Callable[[], tuple[Any, ...]]
-    """Made when the handler's turn has come; it may raise ContractError."""
-    done: Callable[[], None] = _nothing
-    """Called once it is over, or will never begin."""
-
-
-class Lane:
-    """Jobs of which one is at work at a time, in the order in which they came."""
-
-    def __init__(self, start: Callable[["Lane", Job], bool]) -> None:
+    def __init__(
+        self, start: Callable[["Lane[Item]", Item], bool], *, is_open: bool = True
+    ) -> None:
         self._start = start
-        self._waiting: deque[Job] = deque()
-        self.is_busy: bool = False
+        self._waiting: deque[Item] = deque()
+        self._is_open = is_open
+        self._is_at_work = False
 
-    def add(self, job: Job) -> None:
-        self._waiting.append(job)
-        if not self.is_busy:
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is at work, or waits."""
+        return self._is_at_work or bool(self._waiting)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether what is added now has to wait."""
+        return self._is_at_work or not self._is_open
+
+    def add(self, item: Item) -> None:
+        """Do something as soon as it is its turn."""
+        self._waiting.append(item)
+        if not self.must_wait:
             self.go_on()
 
+    def open(self) -> None:
+        """Begin with what waits."""
+        self._is_open = True
+        self.go_on()
+
     def go_on(self) -> None:
-        """Do what waits, up to a job that has to be awaited; its task goes on here."""
-        self.is_busy = True
+        """Do what waits, up to what has to be awaited; its task goes on here."""
+        self._is_at_work = True
         while self._waiting:
             if not self._start(self, self._waiting.popleft()):
                 return
-        self.is_busy = False
+        self._is_at_work = False
 
     def clear(self) -> None:
         """Forget what waits."""

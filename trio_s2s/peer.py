@@ -98,7 +98,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         at most, then it is an OperationError with SERVER_BUSY (-7).
 
         Cancellation: a request that has not left is taken back, for one that has the
-        other side's handler is cancelled; the connection stays whole.
+        other side's handler is cancelled, as it is once your deadline is over there.
         """
         if isinstance(operation, OperationRequest):
             code = operation.operation_code
@@ -121,8 +121,8 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         """Send an operation whose answer comes to `on_operation_response`.
 
         Photon: `SendOperationRequest`. Waits, raises and is cancelled like
-        `send_event`; once it has returned, the answer will come. Of `send_parameters`,
-        `flush` and `unreliable` have no meaning for a request.
+        `send_event`, and waits for a hook that is slower than its answers; once it has
+        returned, the answer will come. `flush` and `unreliable` have no meaning here.
         """
         session = self._usable("a request", send_parameters)
         call = session.call(request.operation_code, request.parameters, "request")

@@ -13,8 +13,9 @@ Nothing is ever a surprise to a caller: a message that breaks a rule raises
 `RemoteProtocolError`, one that needs no action returns False, all others True.
 """
 
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final
+from typing import ClassVar, Final
 
 from trio_s2s.buckets import Bucket
 from trio_s2s.codes import Kind
@@ -45,6 +46,8 @@ MAY_SEND: dict[Phase, frozenset[Kind]] = {
 }
 """The kinds that a side may send; the five of the handshake are never among them."""
 
+_Rule = Callable[["Protocol", Message, int], bool]
+
 
 class Protocol:
     """What one side knows of one connection that is up."""
@@ -65,28 +68,21 @@ class Protocol:
         self._last_id = 0
         self._their_last_id = 0
         self._abandoned: set[int] = set()
-        slots = min(theirs.request_slots, MOST_OUTSTANDING)
-        self._requests_out = Window(theirs.request_weight, slots)
+        self.request_slots: int = min(theirs.request_slots, MOST_OUTSTANDING)
+        """Our requests that may be under way at once."""
+        self._requests_out = Window(theirs.request_weight, self.request_slots)
         self._requests_in = Window(ours.request_weight, ours.request_slots)
         self._events_out = [Window(theirs.event_weight) for _ in range(CHANNELS)]
         self._events_in = [Window(ours.event_weight) for _ in range(CHANNELS)]
         self._owed: dict[int, int] = {}
-        # Who obeys sends one PING an interval, and each of its contracts once.
+        # Who obeys sends one PING an interval, and each of its contracts once. CANCELs
+        # need no bucket: what is cancelled keeps its slot until it was answered.
         self._glitches = Bucket(
             "messages that make no sense", burst=10_000, refill=1_000
         )
-        self._pings = Bucket("PINGs", burst=1_000, refill=100)
-        self._contracts = Bucket("CONTRACTS", burst=1_000, refill=100)
-        self._rules = {
-            Kind.REQUEST: self._receive_request,
-            Kind.RESPONSE: self._receive_response,
-            Kind.EVENT: self._receive_event,
-            Kind.CANCEL: self._receive_cancel,
-            Kind.CREDIT: self._receive_credit,
-            Kind.PING: self._receive_ping,
-            Kind.PONG: self._receive_anything,
-            Kind.GOODBYE: self._receive_goodbye,
-            Kind.CONTRACTS: self._receive_contracts,
+        self._costly = {
+            Kind.PING: Bucket("PINGs", burst=1_000, refill=100),
+            Kind.CONTRACTS: Bucket("CONTRACTS", burst=1_000, refill=100),
         }
 
     @property
@@ -193,7 +189,7 @@ class Protocol:
 
     def refill(self) -> None:
         """Forgive some floods; called once an interval, since there is no clock."""
-        for bucket in self._glitches, self._pings, self._contracts:
+        for bucket in self._glitches, *self._costly.values():
             bucket.refill()
 
     # -- receiving --
@@ -214,7 +210,10 @@ class Protocol:
                     f"{Kind(kind).name} received in phase {self.received.name}"
                 )
             return self.glitch()
-        return self._rules[kind](message, size)
+        if kind in self._costly:
+            self._costly[kind].take()
+        rule = self._RULES.get(kind)
+        return rule is None or rule(self, message, size)
 
     def _receive_request(self, message: Message, size: int) -> bool:
         request_id = message[1]
@@ -283,16 +282,14 @@ class Protocol:
             self.request_withdrawn(request_id)
         return True
 
-    def _receive_ping(self, _message: Message, _size: int) -> bool:
-        self._pings.take()
-        return True
-
-    def _receive_contracts(self, _message: Message, _size: int) -> bool:
-        self._contracts.take()
-        return True
-
-    def _receive_anything(self, _message: Message, _size: int) -> bool:
-        return True
+    _RULES: ClassVar[dict[int, _Rule]] = {
+        Kind.REQUEST: _receive_request,
+        Kind.RESPONSE: _receive_response,
+        Kind.EVENT: _receive_event,
+        Kind.CANCEL: _receive_cancel,
+        Kind.CREDIT: _receive_credit,
+        Kind.GOODBYE: _receive_goodbye,
+    }
 
     def glitch(self) -> bool:
         """Count a message that makes no sense; too many are a flood."""

@@ -52,7 +52,7 @@ class Session:
             round_trip_time=connection.heartbeat.round_trip_time,
             bytes_received=connection.transport.bytes_received,
             bytes_sent=connection.transport.bytes_sent,
-            messages_received=connection.messages_received,
+            messages_received=connection.inbox.messages_taken,
             messages_sent=connection.outbox.messages_taken,
             requests=RequestCounts(**connection.calls.ended),
             requests_outstanding=len(connection.protocol.outstanding),

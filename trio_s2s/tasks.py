@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_s2s.calls import inside_handler
+from trio_s2s import deadlines
 
 __all__ = ["Tasks", "in_acceptor_hook", "inside_peers", "reported"]
 
@@ -46,17 +46,17 @@ class Tasks:
         self._nursery = nursery
         self._owner = owner
         self._clean = contextvars.copy_context()
-        self._clean.run(inside_handler.set, False)
+        self._clean.run(deadlines.handler_deadline.set, None)
         self._clean.run(inside_peers.set, (owner,))
         self._moved = trio.lowlevel.ParkingLot()
         self.running: int = 0
         """How many have not ended."""
 
-    def context(self, *, is_handler: bool) -> contextvars.Context:
+    def context(self, handler_deadline: float | None) -> contextvars.Context:
         """Give a context in which nothing of another request is left."""
         context = self._clean.copy()
-        if is_handler:
-            context.run(inside_handler.set, True)
+        if handler_deadline is not None:
+            context.run(deadlines.handler_deadline.set, handler_deadline)
         return context
 
     def start_soon(
@@ -64,10 +64,10 @@ class Tasks:
         function: Callable[..., Awaitable[object]],
         *args: Any,
         name: str,
-        is_handler: bool = False,
+        handler_deadline: float | None = None,
     ) -> None:
-        """Start a task that the peer's end cancels."""
-        context = self.context(is_handler=is_handler)
+        """Start a task that the peer's end cancels; a handler has a deadline."""
+        context = self.context(handler_deadline)
         context.run(self._start, name, function, args)
         self.running += 1
 

@@ -10,6 +10,7 @@ import trio
 
 from trio_s2s.codec import pack, pack_request
 from trio_s2s.codes import CancelReason, Kind, Outcome, ReturnCode
+from trio_s2s.deadlines import time_left
 from trio_s2s.errors import OperationError, PeerBusyError
 from trio_s2s.forms import Message
 from trio_s2s.outbox import Entry
@@ -21,6 +22,8 @@ __all__ = ["Call", "Post", "Ticket"]
 REQUEST_LANE = -1
 LARGEST_HEAD = 20
 """Bytes of a REQUEST's head, with the largest id and code."""
+LARGEST_TIME = 10
+"""Bytes of the option that tells the time left, with its key."""
 
 
 @attrs.define(eq=False)
@@ -90,6 +93,8 @@ class Call(Ticket):
     code: int
     parameters: bytes
     options: Mapping[int, Any] = attrs.field(factory=dict)
+    deadline: float = math.inf
+    """When its caller gives up."""
     on_end: "Callable[[Call], None] | None" = None
     """Called with the answer, or without one, where no task waits for it."""
     id: int = attrs.field(default=0, init=False)
@@ -105,10 +110,15 @@ class Call(Ticket):
         return self.on_end is None
 
     def payload(self, protocol: Protocol) -> bytes:
-        return pack_request(protocol.next_id, self.code, self.parameters, self.options)
+        options = self.options
+        left = time_left(self.deadline) if self.deadline < math.inf else None
+        if left is not None:
+            options = {**options, 0: left}
+        return pack_request(protocol.next_id, self.code, self.parameters, options)
 
     def size_at_most(self, protocol: Protocol) -> int:
-        return len(self.parameters) + len(pack(self.options)) + LARGEST_HEAD
+        options = len(pack(self.options)) + LARGEST_TIME
+        return len(self.parameters) + options + LARGEST_HEAD
 
     def is_taken(self, protocol: Protocol) -> bool:
         return protocol.takes_requests
@@ -131,9 +141,9 @@ class Call(Ticket):
             self.on_end(self)
         self.wake()
 
-    def cancel_message(self, deadline: float) -> bytes:
+    def cancel_message(self) -> bytes:
         """Pack the CANCEL that tells the other side that nobody waits any more."""
-        is_late = -math.inf < deadline <= now()
+        is_late = -math.inf < self.deadline <= now()
         reason = CancelReason.DEADLINE if is_late else CancelReason.CALLER
         return pack([Kind.CANCEL, self.id, reason])
 
