@@ -120,7 +120,7 @@ def test_wire_that_breaks_the_protocol_is_told(
     def check(which: str, holds: bool, text: str) -> None:
         checker.check(which, holds=holds, text=text)
 
-    wire = Wire(check)
+    wire = Wire(check, lambda *_: None)
     for side, message in frames[:-1]:
         wire.watch(entry_of(side, message))
     with pytest.raises(Violation, match=rf"\A{number}: "):
@@ -132,7 +132,9 @@ def test_bytes_that_are_no_frame_are_told() -> None:
         Checker().check(which, holds=holds, text=text)
 
     with pytest.raises(Violation, match="V21: a has sent what is no frame"):
-        Wire(check).watch(Entry(0.0, "bytes", "a", "b", "", b"nonsense"))
+        Wire(check, lambda *_: None).watch(
+            Entry(0.0, "bytes", "a", "b", "", b"nonsense")
+        )
 
 
 def entry_of(side: int, message: Any) -> Entry:

@@ -18,6 +18,7 @@ from trio_s2s import (
     PeerBusyError,
     PeerClosedError,
     PeerDisconnectedError,
+    PeerStatistics,
     ReturnCode,
 )
 
@@ -41,6 +42,19 @@ class Call:
     ran: int = 0
     end: str = ""
     never_ran: bool = False
+    parent: "Call | None" = None
+    """The request whose handler made this one."""
+    was_sent: bool = False
+    left: float = math.inf
+    """Seconds that it had left, as the other side was told."""
+    due: float = math.inf
+    """When its handler must have ended, at the latest."""
+
+    @property
+    def gives_up(self) -> float:
+        """When its caller gives up, or whoever waits for that one, at the earliest."""
+        above = math.inf if self.parent is None else self.parent.gives_up
+        return min(self.limit, above)
 
 
 @attrs.define(eq=False)
@@ -58,6 +72,8 @@ class Life:
     reasons: set[DisconnectReason] = attrs.field(factory=set)
     last_event: dict[int, int] = attrs.field(factory=dict)
     last_news: int = 0
+    vague: int = 0
+    """Requests of which nobody knows what became, and that the wire has not seen."""
 
 
 class Checker:
@@ -73,8 +89,12 @@ class Checker:
         """Reasons that the faults of this world explain, so far."""
         self.slots = 0
         """How many requests each side takes."""
+        self.buffer = 0
+        """How many bytes may wait to leave one side."""
         self.is_corrupted = False
         """Whether wires carry wrong bytes, which may ask for anything."""
+        self.is_timely = True
+        """Whether all clocks have always run."""
 
     def check(self, number: str, *, holds: bool, text: str) -> None:
         """Raise unless it holds; the first that does not is kept, whoever is told."""
@@ -87,6 +107,8 @@ class Checker:
         """A fault comes, and explains what it may lead to."""
         self.explained |= EXPLAINS[verb]
         self.is_corrupted |= verb == "corrupt"
+        # A server that stands still does not see that a time is over.
+        self.is_timely &= verb != "pause"
 
     # -- lives --
 
@@ -138,10 +160,13 @@ class Checker:
 
     # -- handlers --
 
-    def handler_begins(self, life: Life, requests: int) -> None:
-        """Any handler begins to run, so many of them for requests."""
+    def handler_begins(self, life: Life, counts: PeerStatistics) -> None:
+        """Any handler begins to run; this is what its peer counts."""
+        requests, waiting = counts.requests_running, counts.bytes_waiting
         text = f"{requests} requests run in {life.name}, more than {self.slots}"
         self.check("V27", holds=requests <= self.slots, text=text)
+        text = f"{waiting} bytes wait to leave {life.name}, more than {self.buffer}"
+        self.check("V28", holds=waiting <= self.buffer, text=text)
         text = f"a handler of {life.name} runs while it is {life.state}"
         self.check("V4", holds=life.state == "connected", text=text)
         life.running += 1
@@ -152,19 +177,28 @@ class Checker:
         text = f"a handler of {life.name} ends when it is {life.state}"
         self.check("V3", holds=life.state == "connected", text=text)
 
-    def ran(self, name: str) -> None:
-        """The handler of a request runs."""
+    def ran(self, name: str, now: float) -> Call | None:
+        """The handler of a request begins to run."""
         call = self.calls.get(name)
         if call is None:
             self.check("V11", holds=self.is_corrupted, text=f"nobody has asked {name}")
-            return
+            return None
         if self.is_corrupted:  # Another name may have become this one.
             call.ran = 1
-            return
+            return call
         call.ran += 1
+        call.due = now + call.left
         self.check("V12", holds=call.ran == 1, text=f"{name} runs again")
         text = f"{name} runs, whose caller was told that it never would ({call.end})"
         self.check("V13", holds=not call.never_ran, text=text)
+        return call
+
+    def has_run(self, call: Call | None, now: float) -> None:
+        """The handler of a request has ended: not later than its caller's time."""
+        if call is not None and self.is_timely and not self.is_corrupted:
+            late = now - call.due
+            text = f"the handler of {call.name} ran {late:g} s too long"
+            self.check("P9", holds=late <= 1e-6, text=text)
 
     # -- calls --
 
@@ -174,13 +208,40 @@ class Checker:
         return f"r{self.opened}"
 
     def asked(
-        self, name: str, life: Life, now: float, limit: float, *, fails: bool
+        self,
+        name: str,
+        life: Life,
+        now: float,
+        limit: float,
+        *,
+        fails: bool = False,
+        parent: Call | None = None,
     ) -> Call:
         """A request is made, whose caller waits so many seconds."""
-        call = self.calls[name] = Call(name, now, now + limit, life, fails)
+        call = Call(name, now, now + limit, life, fails, parent=parent)
+        self.calls[name] = call
         life.open += 1
         self.counts["requests"] += 1
         return call
+
+    def sent(self, name: Any, left: int | None, now: float) -> None:
+        """A request leaves, and tells how many milliseconds its caller has left."""
+        call = self.calls.get(name)
+        if call is None:
+            self.check("V11", holds=False, text=f"nobody has asked {name}")
+            return
+        call.was_sent = True
+        text = f"{call.name}, which ends at {call.gives_up:g} s, has {left} ms left"
+        if left is None:
+            self.check("P9", holds=call.gives_up == math.inf, text=text)
+            return
+        call.left = left / 1000
+        # It was told when its slot was granted, which was between these two moments.
+        least, most = call.gives_up - now, call.limit - call.began
+        if call.parent is not None:
+            most = min(most, call.parent.due - call.began)
+        holds = least - 1e-6 <= call.left <= most + 0.001 + 1e-6 or left == 1
+        self.check("P9", holds=holds, text=f"{text}, not {least:g} to {most:g} s")
 
     def answered(self, call: Call, answer: Any, now: float) -> None:
         """A request was answered."""
@@ -208,6 +269,7 @@ class Checker:
                 never = outcome in NEVER_RAN
                 self._ended(call, outcome.name, now, never=never)
                 self.told(call.life, error.reason)
+                self._known(call, outcome)
             case PeerClosedError():
                 self._ended(call, "closed", now, never=True)
             case PeerBusyError():
@@ -222,6 +284,17 @@ class Checker:
                 self._ended(call, "senseless", now)
             case _:
                 self.check("V10", holds=False, text=f"{call.name}: {error!r}")
+
+    def _known(self, call: Call, outcome: Outcome) -> None:
+        """An outcome is only unknown if some of the request may have left."""
+        if outcome is Outcome.UNKNOWN and not call.was_sent and not self.is_corrupted:
+            # It was in the frame that was being sent, of which there is one.
+            call.life.vague += 1
+            text = f"{call.name} has not left, and its caller is told {outcome.name}"
+            self.check("P8", holds=call.life.vague <= self.slots, text=text)
+        if outcome is Outcome.NEVER_SENT and not self.is_corrupted:
+            text = f"{call.name} has left, and its caller is told {outcome.name}"
+            self.check("P8", holds=not call.was_sent, text=text)
 
     def _ended(self, call: Call, how: str, now: float, *, never: bool = False) -> None:
         self.check("V10", holds=not call.end, text=f"{call.name} ended twice")

@@ -36,7 +36,7 @@ VERBS = (
     "partition", "partition_there", "partition_back", "reset", "end", "cut_after",
     "cut_after_reset", "silence", "stall", "slow_accept", "refuse", "forget_name",
     "latency_spike", "small_window", "hold", "double_dial", "kill", "kill_silently",
-    "pause", "disconnect", "abort", "cancel_calls", "crash_on_connected",
+    "pause", "stop", "disconnect", "abort", "cancel_calls", "crash_on_connected",
     "crash_on_disconnected", "crash_on_failed", "corrupt",
 )  # fmt: skip
 

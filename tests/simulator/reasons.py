@@ -35,6 +35,7 @@ EXPLAINS: Final = {
     "cut_after_reset": TORN,
     "kill": TORN,
     "kill_silently": STILL,
+    "stop": set[Reason](),
     "refuse": set[Reason](),
     "forget_name": set[Reason](),
     "slow_accept": set[Reason](),

@@ -29,6 +29,8 @@ from trio_s2s import (
 )
 
 PORT = 4520
+LARGEST = 1000
+"""Bytes that no request, event or answer here has."""
 HOOKS = ("on_connected", "on_failed", "on_disconnected")
 
 
@@ -122,8 +124,7 @@ class SimPeer(InboundPeer, OutboundPeer):
     @contextmanager
     def handling(self) -> Iterator[None]:
         """Tell the checker that a handler runs."""
-        running = self.statistics().requests_running
-        self.server.checker.handler_begins(self.life, running)
+        self.server.checker.handler_begins(self.life, self.statistics())
         try:
             yield
         finally:
@@ -132,18 +133,22 @@ class SimPeer(InboundPeer, OutboundPeer):
     @handles(Do)
     async def do(self, operation: Do) -> str:
         with self.handling():
-            self.server.checker.ran(operation.name)
-            await trio.sleep(operation.work)
-            if operation.nested:
-                await self.server.call(self, operation.nested - 1)
-            if operation.fails:
-                raise ValueError("as it was told")
-            return operation.name
+            checker = self.server.checker
+            call = checker.ran(operation.name, trio.current_time())
+            try:
+                await trio.sleep(operation.work)
+                if operation.nested:
+                    await self.server.call(self, operation.nested - 1, parent=call)
+                if operation.fails:
+                    raise ValueError("as it was told")
+                return operation.name
+            finally:
+                checker.has_run(call, trio.current_time())
 
     @handles(Quick)
     def quick(self, operation: Quick) -> str:
         with self.handling():
-            self.server.checker.ran(operation.name)
+            self.server.checker.ran(operation.name, trio.current_time())
             return operation.name
 
     @handles(Tick)
@@ -164,6 +169,7 @@ class Server(Application):
     def __init__(self, name: str, options: Options, checker: Checker, rng: Any) -> None:
         super().__init__("Sim", server_id=name, config=options.config)
         checker.slots = options.config.max_concurrent_requests
+        checker.buffer = options.config.send_buffer + LARGEST * (checker.slots + 1)
         self.options = options
         self.checker = checker
         self.draw = rng.random
@@ -196,7 +202,13 @@ class Server(Application):
             self.crashes.remove(hook)
             raise ValueError(f"{hook} was told to raise")
 
-    async def call(self, peer: SimPeer, nested: int = 0, limit: float = 20.0) -> None:
+    async def call(
+        self,
+        peer: SimPeer,
+        nested: int = 0,
+        limit: float = 20.0,
+        parent: Call | None = None,
+    ) -> None:
         """Make a request, and tell the checker how it ends."""
         checker, rng = self.checker, self.rng
         name = checker.new_name()
@@ -207,7 +219,7 @@ class Server(Application):
         if not fails and not nested and rng.random() < 0.4:
             operation = Quick(name)
         now = trio.current_time
-        call = checker.asked(name, peer.life, now(), limit, fails=fails)
+        call = checker.asked(name, peer.life, now(), limit, fails=fails, parent=parent)
         with trio.move_on_after(limit):
             try:
                 checker.answered(call, await peer.request(operation), now())
@@ -242,7 +254,7 @@ class Server(Application):
         """Ask with the answer to come to `on_operation_response`."""
         name = self.checker.new_name()
         now = trio.current_time
-        call = self.checker.asked(name, peer.life, now(), math.inf, fails=False)
+        call = self.checker.asked(name, peer.life, now(), math.inf)
         # It is known by its name only when the answer comes.
         request = OperationRequest(2, {0: name})
         with trio.CancelScope(deadline=now() + 10):

@@ -1,6 +1,7 @@
 """How each fault of a plan is done to a world, and undone."""
 
 from collections import Counter
+from collections.abc import Coroutine
 from typing import Any
 
 import trio
@@ -51,6 +52,9 @@ class Troubles:
         self.checker.happens(trouble.verb)
         self.network.trace.note("fault", trouble.verb, "", f"{trouble.link} {state}")
         undo = getattr(self, trouble.verb)(*trouble.link, trouble.amount)
+        if isinstance(undo, Coroutine):
+            await undo
+            return
         await trio.sleep(trouble.lasts)
         if undo is not None:
             undo()
@@ -201,6 +205,12 @@ class Troubles:
         return undo
 
     # -- what applications do --
+
+    async def stop(self, a: str, b: str, amount: float) -> Any:
+        # The world runs another one when it has ended.
+        name = a if amount < 0.5 else b
+        if not self.network.node(name).is_dead:
+            await self.servers[name].stop(amount * 3)
 
     def disconnect(self, a: str, b: str, amount: float) -> Any:
         for peer in self._peers(a, b):

@@ -23,7 +23,10 @@ LIMITS = 4
 SLOTS, REQUEST_WEIGHT, EVENT_WEIGHT = 1, 2, 3
 OVERHEAD = 64
 
+TIME_LEFT = 0
+
 Check = Callable[[str, bool, str], None]
+Sent = Callable[[Any, int | None, float], None]
 
 
 @attrs.define(eq=False)
@@ -47,9 +50,11 @@ class Side:
 class Wire:
     """All connections of a network."""
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check, sent: Sent) -> None:
         self.frames = 0
         self._check = check
+        self._sent = sent
+        """Is told of each request, and of the milliseconds that its caller has left."""
         self._connects: Counter[tuple[str, str]] = Counter()
         self._welcomes: Counter[frozenset[str]] = Counter()
         """How often two servers were welcomed by each other."""
@@ -80,6 +85,9 @@ class Wire:
                 began = message[0] in FIRST[0 if is_dialler else 1]
                 self._check("V4", began, f"{where}: it begins with that")
             self._message(sender, other, message, size + OVERHEAD, where)
+            if message[0] == REQUEST:
+                options = message[4] if len(message) > 4 else {}
+                self._sent(message[3].get(0), options.get(TIME_LEFT), entry.time)
             sender.kinds[message[0]] += 1
             if message[0] == WELCOME:
                 self._welcomes[frozenset((sender.name, other.name))] += 1

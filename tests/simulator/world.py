@@ -89,7 +89,7 @@ class World:
         self.options = options
         self.plan = plan
         self.checker = Checker()
-        self.wire = Wire(self._check_wire)
+        self.wire = Wire(self._check_wire, self.checker.sent)
         self.network = MemoryNetwork(seed=options.seed)
         self.network.trace.watchers.append(self._watch)
         self.network.set_latency(options.latency, options.jitter)
@@ -101,6 +101,7 @@ class World:
         if options.is_slow:
             self.checker.explained |= SLOW
         self.is_working = True
+        self.is_stopping = False
         self._rng = random.Random(f"{options.seed} workload")
         self._news = 0
 
@@ -111,8 +112,7 @@ class World:
         async with trio.open_nursery() as nursery:
             for name in self.options.names():
                 self.network.node(name)
-                make = partial(self._make, name)
-                await nursery.start(self.network.run, make)
+                await nursery.start(self._host, name)
             async with trio.open_nursery() as work:
                 for name in self.options.names():
                     work.start_soon(self._work, name)
@@ -130,6 +130,14 @@ class World:
             nursery.cancel_scope.cancel()
         self._over(tasks)
         self.result.link_seconds = (trio.current_time() - began) * len(links)
+
+    async def _host(self, name: str, task_status: Any) -> None:
+        while not self.is_stopping:
+            make = partial(self._make, name)
+            await self.network.run(make, task_status=task_status)
+            task_status = trio.TASK_STATUS_IGNORED
+            # If it was stopped in the middle of it all, another one takes its place.
+            await trio.sleep(1)
 
     def _check(self) -> None:
         if self.checker.violation is not None:
@@ -225,6 +233,7 @@ class World:
     async def _stop(self) -> None:
         config = self.options.config
         limit = config.drain_timeout + 2 * config.hook_timeout + 5
+        self.is_stopping = True
         for name, server in self.servers.items():
             with trio.move_on_after(limit) as scope:
                 report = await server.stop()
