@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from typing import Any
 
 import attrs
 import pytest
@@ -20,10 +19,28 @@ if __name__ == "__main__":  # As a program it finds the tests by itself.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from tests.peers import Echo, Note, Wait, tls_contexts
+from tests.scenarios import (
+    aborting_a_peer,
+    block_of_a_peer,
+    closing_a_peer,
+    deadline_of_a_handler,
+    disconnecting_a_peer,
+    disconnecting_from_both_sides,
+    handler_that_stays,
+    handler_that_waits_for_a_slot,
+    photons_request,
+    request,
+    request_by_its_handler,
+    request_that_is_held,
+    request_with_a_deadline,
+    request_without_a_slot,
+    requests_of_a_crowd,
+    send_events,
+    task_of_a_peer,
+)
 from tests.steps import (
     HEADING,
     LONG,
-    Back,
     Busy,
     Count,
     Near,
@@ -40,7 +57,6 @@ from trio_s2s import (
     Application,
     InboundPeer,
     InitRequest,
-    OperationRequest,
     PeerDisconnectedError,
     S2SError,
     SendParameters,
@@ -103,119 +119,6 @@ async def connect_by_tcp(world: World, strike: Injector) -> None:
             assert await other.request(Echo("alive")) == "alive"
         nursery.cancel_scope.cancel()
     assert len(os.listdir("/proc/self/fd")) == len(before), "a descriptor is left"
-
-
-# -- calls --
-
-
-async def linger(world: World, peer: Near) -> None:
-    """See that a link is whole, and nothing is under way, after a call has ended."""
-    await trio.sleep(1)
-    for each in world.peers:
-        check_idle(each)
-    assert await peer.request(Echo("still here")) == "still here"
-
-
-async def request(world: World, strike: Injector) -> None:
-    async with served(world), world.open() as peer:
-        await settled()
-        with strike.block():
-            await peer.request(Back("a" * 100))
-            await peer.request(Wait(0.01))
-        await linger(world, peer)
-
-
-async def request_by_its_handler(world: World, strike: Injector) -> None:
-    """The caller is cancelled at each step of the handler on the other side."""
-    world.strike = strike
-    async with served(world), world.open() as peer:
-        await settled()
-        with strike.block():
-            await peer.request(Back("a" * 100))
-        await linger(world, peer)
-
-
-async def request_without_a_slot(world: World, strike: Injector) -> None:
-    world.config = attrs.evolve(world.config, max_concurrent_requests=1)
-    async with served(world), world.open() as peer, trio.open_nursery() as nursery:
-        await settled()
-        nursery.start_soon(peer.request, Wait(0.1))
-        await settled()
-        with strike.block():
-            await peer.request(Echo("a"))
-        await linger(world, peer)
-
-
-async def photons_request(world: World, strike: Injector) -> None:
-    world.config = attrs.evolve(world.config, max_concurrent_requests=1)
-    async with served(world), world.open() as peer:
-        await settled()
-        queued = 0
-        with strike.block():
-            for _ in range(3):
-                await peer.send_operation_request(OperationRequest(1, {0: "a"}))
-                queued += 1
-        await linger(world, peer)
-        # Each that was taken has its answer, and no other.
-        assert peer.record.count("response 0") == queued
-
-
-async def send_events(
-    world: World, strike: Injector, sent: SendParameters, **limits: Any
-) -> None:
-    """Events arrive in order and without a gap, those of which it was said so."""
-    world.config = attrs.evolve(world.config, **limits)
-    async with served(world), world.open() as peer:
-        await settled()
-        returned = 0
-        with strike.block():
-            for number in range(6):
-                await peer.send_event(Note(number), sent)
-                returned += 1
-                await trio.lowlevel.checkpoint()  # It waits for nothing else, at times.
-        await linger(world, peer)
-        handled = [note for note in world.peers[-1].record if note.startswith("note")]
-        assert handled == [f"note {number}" for number in range(len(handled))]
-        assert len(handled) - returned in ((0, 1) if sent.flush else (0,))
-
-
-# -- the life of one peer --
-
-
-async def block_of_a_peer(world: World, strike: Injector) -> None:
-    async with served(world):
-        with strike.block():
-            async with world.open() as peer:
-                peer.start_soon(peer.request, Wait(10))
-                await peer.request(Back("a"))
-                await peer.send_event(Note(1))
-
-
-async def task_of_a_peer(world: World, strike: Injector) -> None:
-    async with served(world), world.open() as peer:
-        await settled()
-
-        async def work() -> None:
-            with strike.block():
-                await peer.request(Back("a" * 100))
-                await peer.send_event(Note(1), SendParameters(flush=True))
-            ended.set()
-
-        ended = trio.Event()
-        peer.start_soon(work)
-        await ended.wait()
-        await linger(world, peer)
-
-
-async def closing_a_peer(world: World, strike: Injector) -> None:
-    """A close that is cancelled becomes an abort."""
-    world.aborts = True
-    async with served(world), world.open() as peer:
-        peer.start_soon(peer.request, Wait(2))
-        await peer.send_event(Note(1))
-        with strike.block():
-            await peer.aclose()
-        await peer.ended.wait()
 
 
 # -- servers --
@@ -361,6 +264,18 @@ async def link_that_is_lost(world: World, strike: Injector) -> None:
                         raise
 
 
+async def stopping_within_a_grace(world: World, strike: Injector) -> None:
+    """What the application has under way takes longer than it has."""
+    async with hub_and_home(world) as (hub, nursery), open_application(hub):
+        await fill(hub, nursery)
+        await settled()
+        with strike.block():
+            report = await hub.stop(grace=0.5)
+            assert report.is_finished
+            assert sum(one.cancelled for one in report.peers) == 3, report
+        await hub.stop()
+
+
 async def broadcast_to_slow_peers(world: World, strike: Injector) -> None:
     world.config = attrs.evolve(world.config, max_event_weight=1)
     async with (
@@ -390,6 +305,11 @@ SCENARIOS: dict[str, tuple[str, Run]] = {
     "request, by its handler's steps": ("J03", request_by_its_handler),
     "request without a slot": ("J03", request_without_a_slot),
     "send_operation_request without a slot": ("J03", photons_request),
+    "request with a deadline": ("J10", request_with_a_deadline),
+    "request with a deadline, its handler's": ("J10", deadline_of_a_handler),
+    "requests of a crowd": ("J03", requests_of_a_crowd),
+    "request that is held": ("J03", request_that_is_held),
+    "handler that waits for a slot": ("J03", handler_that_waits_for_a_slot),
     "send_event": ("J04", partial(send_events, sent=SendParameters())),
     "send_event, flushed": (
         "J04",
@@ -407,9 +327,14 @@ SCENARIOS: dict[str, tuple[str, Run]] = {
     "block of a peer": ("J05 J09", block_of_a_peer),
     "task of a peer": ("J03", task_of_a_peer),
     "closing a peer": ("J07", closing_a_peer),
+    "disconnecting a peer": ("J07", disconnecting_a_peer),
+    "disconnecting from both sides": ("J07", disconnecting_from_both_sides),
+    "aborting a peer": ("J05", aborting_a_peer),
+    "handler that stays": ("J07", handler_that_stays),
     "nursery of a listener": ("J06", nursery_of_a_listener),
     "entering an application": ("J06", entering_an_application),
     "stopping an application": ("J07", stopping_an_application),
+    "stopping within a grace": ("J07", stopping_within_a_grace),
     "leaving an application": ("J06 J07", leaving_an_application),
     "link that is lost": ("J05", link_that_is_lost),
 }
