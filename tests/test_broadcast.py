@@ -135,6 +135,27 @@ async def test_one_slow_reader_among_a_hundred_delays_nobody(
         assert slow.record[1:] == [f"note {n}" for n in range(4)]
 
 
+async def test_slow_readers_do_not_wait_for_each_other(autojump_clock: Clock) -> None:
+    async with readers(SMALL, SMALL) as (server, [one, two]):
+        one.reads, two.reads = trio.Event(), trio.Event()
+        await server.broadcast(Note(0), server.peers)
+        for first, second in ((one, two), (two, one)):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.broadcast, Note(1), server.peers)
+                await settled()
+                first.reads.set()
+                await settled()
+                assert first.record[-1] == "note 1"
+                assert second.record[-1] != "note 1"
+                second.reads.set()
+            await settled()
+            for reader in one, two:
+                assert reader.record[-1] == "note 1"
+                reader.record[-1] = "read"
+                reader.reads = trio.Event()
+            await server.broadcast(Note(0), server.peers)
+
+
 async def test_slow_reader_is_skipped(autojump_clock: Clock) -> None:
     async with readers(None, SMALL) as (server, [quick, slow]):
         slow.reads = trio.Event()
