@@ -139,6 +139,7 @@ async def test_link_is_lost_and_comes_back(
 
 async def test_short_partition_only_delays(autojump_clock: Clock) -> None:
     async with pair() as servers:
+        servers.network.node("c")
         servers.network.partition("a", "b")
         servers.network.partition("a", "c")
         async with trio.open_nursery() as nursery:
@@ -307,11 +308,45 @@ VERBS = [
 
 async def test_every_verb_is_in_the_trace() -> None:
     network = MemoryNetwork()
+    for name in "ab":
+        network.node(name)
     await network.play(VERBS)
     told = [(one.kind, one.source, one.text) for one in network.trace.entries]
     assert told == [
         ("fault", fault.verb, " ".join(map(str, fault.args))) for fault in VERBS
     ]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(
+            one
+            for one in VERBS
+            if one.verb in ("partition", "stall", "heal", "corrupt")
+        ),
+        *(
+            one
+            for one in VERBS
+            if one.verb in ("hold", "reset", "cut_after", "silence")
+        ),
+        *(one for one in VERBS if one.verb in ("pause", "resume", "kill")),
+        Fault(0, "end", ("a", "b")),
+    ],
+    ids=str,
+)
+async def test_name_that_no_node_has_is_refused(fault: Fault) -> None:
+    """A fault without effect would let a test pass that shows nothing."""
+    network = MemoryNetwork()
+    network.node("a")
+    with pytest.raises(ValueError, match="there is no node 'b'; the nodes are: 'a'"):
+        await network.play([fault])
+    assert not network.trace.entries
+
+
+def test_fault_that_there_is_not_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ValueError, match="there is no fault 'explode'; there are: "):
+        Fault(0, "explode")
 
 
 async def test_plan_is_played_at_its_times(autojump_clock: Clock) -> None:

@@ -12,7 +12,12 @@ from trio_s2s.testing.ways import Ways
 
 __all__ = ["Fault", "Faults", "Held"]
 
-FOREVER: Final = 2**62
+VERBS: Final = (
+    "corrupt", "cut_after", "double_dial", "end", "forget_name", "heal", "hold", "kill",
+    "partition", "pause", "refuse", "reset", "restart", "resume", "set_latency",
+    "set_window", "silence", "slow_accept", "stall",
+)  # fmt: skip
+"""The methods of a network that a plan may name."""
 
 
 @attrs.frozen
@@ -26,6 +31,11 @@ class Fault:
     args: tuple[Any, ...] = ()
     options: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     """What is given by keyword, for instance `{"one_way": True}`."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a verb that there is not, where it is written."""
+        if self.verb not in VERBS:
+            raise ValueError(f"there is no fault {self.verb!r}; there are: {VERBS}")
 
     def __str__(self) -> str:
         """Write it as the call that it is."""
@@ -93,17 +103,20 @@ class Faults(Ways):
 
         One way: only what `a` sends.
         """
+        self._know(a, b)
         for source, target in ((a, b),) if one_way else ((a, b), (b, a)):
             self.way(source, target).is_cut = True
         self._note("partition", a, b, *["one way"] * one_way)
 
     def stall(self, a: str, b: str) -> None:
         """Let `b` read nothing of what `a` sends, until `heal`."""
+        self._know(a, b)
         self.way(a, b).is_stalled = True
         self._note("stall", a, b)
 
     def heal(self, *nodes: str) -> None:
         """End partitions, stalls, cuts to come: of all, of a node, or between two."""
+        self._know(*nodes)
         wanted = set(nodes)
         for way, weather in self.weather.items():
             if wanted.issubset(way):
@@ -115,6 +128,7 @@ class Faults(Ways):
 
     def corrupt(self, a: str, b: str, writes: int = 1) -> None:
         """Turn over a bit in each of the next writes."""
+        self._know(a, b)
         self.way(a, b).corrupts += writes
         self._note("corrupt", a, b, writes)
 
@@ -123,6 +137,7 @@ class Faults(Ways):
 
         A frame has all messages that left together.
         """
+        self._know(a, b)
         weather = self.way(a, b)
         weather.is_held = True
         for pipe in self._pipes(a, b):
@@ -138,6 +153,7 @@ class Faults(Ways):
 
     def reset(self, a: str, b: str) -> None:
         """Break the connections between two nodes, as if a firewall had had enough."""
+        self._know(a, b)
         self._note("reset", a, b)
         for pipe in [*self._pipes(a, b), *self._pipes(b, a)]:
             pipe.reset()
@@ -148,6 +164,7 @@ class Faults(Ways):
 
     def cut_after(self, a: str, b: str, count: int, *, resets: bool = False) -> None:
         """Let only so many bytes more pass, then end the stream, or break it."""
+        self._know(a, b)
         self._note("cut_after", a, b, count)
         for connection in self.connections:
             for pipe, other in (connection.pipes, connection.pipes[::-1]):
@@ -161,6 +178,7 @@ class Faults(Ways):
 
     def silence(self, a: str, b: str) -> None:
         """Let the connections die without a word: neither side is told, ever."""
+        self._know(a, b)
         self._note("silence", a, b)
         for pipe in [*self._pipes(a, b), *self._pipes(b, a)]:
             pipe.is_silent = True
@@ -194,12 +212,14 @@ class Faults(Ways):
 
         What sleeps in the application's own code goes on.
         """
+        self._know(name)
         self._note("pause", name)
         self.node(name).pause()
         self.moved()
 
     def resume(self, name: str) -> None:
         """Let a node go on."""
+        self._know(name)
         self._note("resume", name)
         self.node(name).resume()
         self.moved()
@@ -225,6 +245,13 @@ class Faults(Ways):
             for pipe in connection.pipes:
                 if not way or (pipe.source.name, pipe.target.name) == way:
                     yield pipe
+
+    def _know(self, *names: str) -> None:
+        """Refuse a name that no node has: a fault without effect hides a mistake."""
+        for name in names:
+            if name not in self.nodes:
+                there = ", ".join(map(repr, self.nodes)) or "none yet"
+                raise ValueError(f"there is no node {name!r}; the nodes are: {there}")
 
     def _note(self, verb: str, *args: object) -> None:
         self.trace.note("fault", verb, "", " ".join(map(str, args)))

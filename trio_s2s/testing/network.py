@@ -82,6 +82,7 @@ class MemoryNetwork(Faults):
         Silently, as by a loss of power: the others are not told, and who dials it
         waits in vain.
         """
+        self._know(name)
         node = self.node(name)
         self._note("kill", name, *["silently"] * silently)
         for connection in self.connections:
