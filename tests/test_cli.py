@@ -23,7 +23,23 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == trio_s2s.__version__
 
 
-@pytest.mark.parametrize("args", [[], ["nonsense"], ["demo", "more"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["nonsense"],
+        ["demo", "more"],
+        ["ping"],
+        ["ping", "nonsense"],
+        ["ping", "host:0"],
+        ["ping", "127.0.0.1:1", "-n", "0"],
+        ["ping", "10.0.0.1:4520"],
+        ["ping", "127.0.0.1:1", "--ca", "/nowhere"],
+        ["call", "127.0.0.1:1", "x"],
+        ["call", "127.0.0.1:1", "1", "{"],
+        ["call", "127.0.0.1:1", "1", "5"],
+    ],
+)
 def test_wrong_command_is_an_error_with_usage(
     args: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -37,7 +53,8 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["--help"])
     assert caught.value.code == 0
-    assert "demo" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in ("demo", "ping", "call"))
 
 
 def test_package_runs_as_a_module() -> None:

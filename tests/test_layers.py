@@ -44,7 +44,7 @@ ROWS = (
     ("testing.__init__",),
     ("testing.fixtures",),
     ("__init__",),
-    ("demo", "story"),
+    ("demo", "story", "visit"),
     ("cli",),
     ("__main__",),
 )

@@ -25,6 +25,8 @@ class Heartbeat:
         self.last_received: float = now()
         self.last_sent: float = now()
         self.round_trip_time: float | None = None
+        self.moved: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        """Where to wait for an answer, or for the end."""
         self._token = 0
         self._is_asking = False
         self._asked_at = now()
@@ -47,6 +49,7 @@ class Heartbeat:
     def stop(self) -> None:
         """End the task, which nothing else does: it is shielded."""
         self._scope.cancel(reason="the connection is closed")
+        self.moved.unpark_all()
 
     async def _watch(
         self,
@@ -102,4 +105,5 @@ class Heartbeat:
             return 0 < token < self._token
         self._is_asking = False
         self.round_trip_time = now() - self._asked_at
+        self.moved.unpark_all()
         return True
