@@ -29,7 +29,6 @@ LEFT_OUT: dict[str, str] = {
     "G03": "a look-up that hangs is told as CONNECT_TIMEOUT, for want of its own limit",
     "G18": "look-ups use Trio's common limiter of threads, for want of their own",
     "G20": "a fork within a run breaks Trio, whose epoll both would share, before us",
-    "K14": "nothing measures how long a plain function of the application takes",
 }
 """The rows that have no test on purpose, and why."""
 

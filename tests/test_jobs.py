@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.peers import Acceptor, Dialler, Note, Wait, Worker, linked
+from tests.peers import Acceptor, Dialler, Echo, Note, Wait, Worker, linked
 from trio_s2s import (
     EventData,
     InboundPeer,
@@ -93,3 +93,27 @@ async def test_end_itself_is_no_error_of_a_handler(
             await server.peer.request(Wait())
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
     assert "note ended with its connection" in caplog.text
+
+
+@pytest.mark.parametrize("seconds", [0.4, 2])
+async def test_k14_plain_function_that_holds_up_all_others_is_told(
+    seconds: float, mock_clock: trio.testing.MockClock, caplog: Log
+) -> None:
+    class Busy(Acceptor):
+        @handles(Echo)
+        def echo(self, operation: Echo) -> str:
+            mock_clock.jump(seconds)
+            return operation.text
+
+        @handles(Note)
+        def note(self, event: Note) -> None:
+            mock_clock.jump(seconds)
+
+    async with linked(Busy) as (peer, _):
+        assert await peer.request(Echo("x")) == "x"
+        await peer.send_event(Note(1))
+        assert await peer.request(OperationRequest(9))
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (2 if seconds > 1 else 0)
+    for text, name in zip(told, ("echo", "note"), strict=False):
+        assert f"{name} is no async function, and held up all others for 2.0 s" in text

@@ -142,7 +142,7 @@ class Dispatcher:
 
     def _call_now(self, job: Job) -> None:
         try:
-            job.method(*job.arguments())
+            self._roster.call_now(job, job.arguments())
         except Exception as error:
             self._roster.report(error, job)
 

@@ -1,7 +1,7 @@
 """Finds who handles what has arrived, and makes one call of it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -20,9 +20,13 @@ from trio_s2s.messages import (
     SendParameters,
 )
 from trio_s2s.peer import Peer, describe
+from trio_s2s.runtime import now
 from trio_s2s.tickets import Call
 
 __all__ = ["Job", "Roster", "loss_response"]
+
+SLOW: Final = 0.5
+"""Seconds for which a plain function may hold up the whole process."""
 
 
 @attrs.define(eq=False)
@@ -82,6 +86,16 @@ class Roster:
         response = OperationResponse(request.operation_code, *message[2:5])
         hook = self._peer.on_operation_response
         return _plain(hook, request.operation_code, response, sent)
+
+    def call_now(self, job: Job, arguments: tuple[Any, ...]) -> Any:
+        """Call a plain function, and tell if it held up everybody else."""
+        began = now()
+        try:
+            return job.method(*arguments)
+        finally:
+            if (took := now() - began) > SLOW:
+                text = "%s: %s is no async function, and held up all others for %.1f s"
+                log.warning(text, self.who, job.name, took)
 
     def report(self, error: Exception, job: Job) -> None:
         """Log what a handler has raised."""

@@ -170,7 +170,7 @@ class Serving:
         if isinstance(arguments, Answer):
             return arguments
         try:
-            returned = job.method(*arguments)
+            returned = self._roster.call_now(job, arguments)
         except Exception as error:
             return self._failed(error, job)
         return self._packed(returned, job)
