@@ -111,6 +111,12 @@ async def test_application_that_stops_ends_its_node(
     await nursery.start(run)
     await alone.stop()
     await ended.wait()
+    # It may be killed all the same, come back, and run another one.
+    network.kill("Alone")
+    network.restart("Alone")
+    again = RecordingApplication("Alone")
+    await nursery.start(network.run, again)
+    await again.stop()
 
 
 async def test_killed_node_comes_back_as_a_new_instance(

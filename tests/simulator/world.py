@@ -138,6 +138,8 @@ class World:
             task_status = trio.TASK_STATUS_IGNORED
             # If it was stopped in the middle of it all, another one takes its place.
             await trio.sleep(1)
+            while self.network.node(name).is_dead:
+                await self.network.trace.more()
 
     def _check(self) -> None:
         if self.checker.violation is not None:

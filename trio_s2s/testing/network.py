@@ -52,6 +52,8 @@ class MemoryNetwork(Faults):
         while True:
             await self._run_once(node, running, task_status)
             if not node.is_dead:
+                # Nothing runs there any more that a kill could end, or a restart begin.
+                del self._scopes[node.name], self._restarts[node.name]
                 return
             task_status = trio.TASK_STATUS_IGNORED
             restart = self._restarts[node.name]
