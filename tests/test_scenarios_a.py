@@ -136,8 +136,9 @@ async def test_a1_registration_without_a_server_id_is_told_by_field(
 ) -> None:
     """(Photon refuses without a word.)"""
     async with cluster("gs-1") as (_, [master], [game], _nursery):
-        for parameters in ({}, {1: 5055}, {0: 7, 1: 5055}):
-            answer = await game.link.request(OperationRequest(1, parameters))
+        tables: list[dict[int | str, Any]] = [{}, {1: 5055}, {0: 7, 1: 5055}]
+        for table in tables:
+            answer = await game.link.request(OperationRequest(1, table))
             assert answer.return_code == ReturnCode.OPERATION_INVALID
             wrong: Any = answer.parameters[0]
             assert wrong[0][0] == "server_id (parameter 0)"
@@ -148,9 +149,7 @@ async def test_a12_second_registration_is_an_error_and_the_link_stays(
     autojump_clock: Clock,
 ) -> None:
     async with cluster("gs-1") as (_, [master], [game], _nursery):
-        with pytest.raises(
-            OperationError, match="gs-1 is already registered"
-        ) as caught:
+        with pytest.raises(OperationError, match="already registered") as caught:
             await game.link.request(Register("gs-1", 5055))
         assert caught.value.return_code == ALREADY
         await trio.sleep(60)
