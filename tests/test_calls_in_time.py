@@ -202,10 +202,14 @@ async def test_posts_wait_for_a_hook_that_takes_its_time(
 async def test_callers_that_await_their_answers_do_not_wait_for_a_hook(
     nursery: trio.Nursery,
 ) -> None:
+    """Neither for a slow one, nor behind those that do wait for it."""
     side = Side(limits(slots=1))
     await side.calls.post_request(call(on_end=nothing))
     side.take()
     side.answer(1)
+    await side.start(
+        nursery, "post", lambda: side.calls.post_request(call(on_end=nothing))
+    )
     await side.request(nursery, "a")
     assert heads(side.take()) == [[Kind.REQUEST, 2]]
     nursery.cancel_scope.cancel()

@@ -20,6 +20,8 @@ from trio_s2s.runtime import now
 __all__ = ["Call", "Post", "Ticket"]
 
 REQUEST_LANE = -1
+POST_LANE = -2
+"""For requests whose answers go to a hook: if it is slow, only they wait for it."""
 LARGEST_HEAD = 20
 """Bytes of a REQUEST's head, with the largest id and code."""
 LARGEST_TIME = 10
@@ -103,7 +105,7 @@ class Call(Ticket):
 
     @property
     def lane(self) -> int:
-        return REQUEST_LANE
+        return REQUEST_LANE if self.on_end is None else POST_LANE
 
     @property
     def waits_for_answer(self) -> bool:
