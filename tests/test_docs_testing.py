@@ -8,9 +8,12 @@ import pytest
 
 PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
 HEAD = """
+import random
+
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from trio_s2s import *
 from trio_s2s.testing import *
@@ -22,4 +25,4 @@ def test_tests_of_the_page_pass(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\ntrio_mode = true\n")
     pytester.makepyfile(HEAD + "\n\n".join(map(textwrap.dedent, blocks)))
     pytester.runpytest().assert_outcomes(passed=len(blocks))
-    assert len(blocks) == 6
+    assert len(blocks) == 7
