@@ -226,7 +226,8 @@ async def disconnecting_a_peer(world: World, strike: Injector) -> None:
 
 
 async def disconnecting_from_both_sides(world: World, strike: Injector) -> None:
-    """At once, and twice."""
+    """At once, and twice; who is not cancelled goes on, or is aborted here."""
+    world.aborts = True
     async with served(world), world.open() as peer:
         await settled()
         far = world.peers[-1]

@@ -227,3 +227,11 @@ def test_received_error_for_invalid_parameters_lists_them() -> None:
     code = ReturnCode.OPERATION_INVALID
     assert received_error("Sum", code, {0: found}, "why").details == found
     assert received_error("Sum", code, {}, "why").details is None
+
+
+def test_error_that_cannot_be_shown_is_told_by_its_name() -> None:
+    class Bad(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    assert answer_error(Bad(), TELLING).debug_message == "Bad"

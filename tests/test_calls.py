@@ -67,6 +67,22 @@ async def test_small_request_does_not_overtake_a_large_one(
     nursery.cancel_scope.cancel()
 
 
+async def test_lanes_take_turns_where_the_buffer_is_short(
+    nursery: trio.Nursery,
+) -> None:
+    """However many requests wait: an event goes as soon as its turn has come."""
+    side = Side(limits(), buffer=1)
+    for name in "abcd":
+        await side.request(nursery, name)
+    await side.event(nursery, 1)
+    await side.event(nursery, 2, channel=3)
+    order = [message[0] for _ in range(6) for message in side.take()]
+    assert order[0] == Kind.REQUEST
+    assert set(order[1:4]) == {Kind.REQUEST, Kind.EVENT}
+    assert sorted(order[1:4]).count(Kind.EVENT) == 2
+    nursery.cancel_scope.cancel()
+
+
 async def test_cancelled_waiting_request_leaves_its_lane(
     nursery: trio.Nursery,
 ) -> None:

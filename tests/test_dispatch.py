@@ -9,6 +9,7 @@ from trio_s2s import (
     OperationRequest,
     OperationResponse,
     Outcome,
+    PeerDisconnectedError,
     SendParameters,
     handles,
 )
@@ -156,3 +157,43 @@ async def test_unknown_kind_of_message_reaches_no_handler() -> None:
         await server.near.send_all(encode_frame([pack([99, 1]), pack([Kind.PING, 1])]))
         assert await peer.request(Echo("alive")) == "alive"
         assert server.peer.statistics().glitches == 1
+
+
+async def test_lane_that_a_held_request_begins_is_opened_once(
+    autojump_clock: Clock,
+) -> None:
+    at_once: list[int] = []
+
+    class Aborts(Acceptor):
+        running = 0
+
+        async def on_connected(self) -> None:
+            for code in range(3):
+                await self.send_operation_request(OperationRequest(code + 8))
+            await trio.sleep(1)
+
+        @handles(Echo)
+        def echo(self, operation: Echo) -> str:
+            self.abort()
+            return operation.text
+
+        async def on_operation_response(
+            self, response: OperationResponse, send_parameters: SendParameters
+        ) -> None:
+            self.running += 1
+            at_once.append(self.running)
+            await trio.sleep(0.01)
+            self.running -= 1
+
+    class Waits(Dialler):
+        async def on_operation_request(
+            self, request: OperationRequest, send_parameters: SendParameters
+        ) -> OperationResponse | None:
+            await trio.sleep_forever()
+            raise AssertionError("not reached")
+
+    async with linked(Aborts, Waits) as (peer, server):
+        with pytest.raises(PeerDisconnectedError):
+            await peer.request(Echo("x"))
+        await server.peer.ended.wait()
+    assert at_once == [1, 1, 1]

@@ -518,3 +518,35 @@ async def test_life_of_both_peers_with_trio_testing_only(
         "asker: connected, 3",
     ]
     assert said[0] == "adder: connected"
+
+
+async def test_process_that_stands_still_at_the_end_skips_nothing(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    """Every limit is over at once, and each step is done all the same."""
+
+    class Slow(Acceptor):
+        async def on_connected(self) -> None:
+            await super().on_connected()
+            self.start_soon(self.stand_still)
+            self.start_soon(self.clean_up)
+
+        async def stand_still(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                mock_clock.jump(100)
+
+        async def clean_up(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.testing.wait_all_tasks_blocked()
+
+    async with linked(Slow) as (_, server):
+        await trio.testing.wait_all_tasks_blocked()
+        server.peer.abort()
+        await server.peer._session.finished.wait()
+        assert server.peer.record == ["connected", "disconnected LOCAL_CLOSE"]
+        assert server.peer._session.connection.closed.is_set()

@@ -171,3 +171,31 @@ async def test_request_that_never_ran_is_answered(autojump_clock: Clock) -> None
             await server.peer.disconnect()
         assert codes == [ReturnCode.SHUTTING_DOWN]
         assert server.peer.record == ["disconnected LOCAL_CLOSE"]
+
+
+async def test_requests_that_were_held_do_not_fill_the_buffer(
+    autojump_clock: Clock,
+) -> None:
+    """Whether the handler is plain or not, it does not begin when it is full."""
+
+    class Late(Acceptor):
+        async def on_connected(self) -> None:
+            await trio.sleep(1)
+
+        @handles(Echo)
+        def echo(self, operation: Echo) -> str:
+            self.record.append("ran")
+            return "x" * 10_000
+
+    codes: list[int] = []
+    async with linked(Late, config=PeerConfig(send_buffer=20_000)) as (peer, server):
+
+        async def ask() -> None:
+            answer = await peer.request(OperationRequest(1, {0: "a"}))
+            codes.append(answer.return_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask)
+        assert len(server.peer.record) == 2
+        assert sorted(codes) == [ReturnCode.SERVER_BUSY] * 18 + [0, 0]

@@ -9,7 +9,7 @@ from trio_s2s.codes import ReturnCode
 from trio_s2s.config import PeerConfig
 from trio_s2s.contracts import Contract
 from trio_s2s.errors import ContractError, EncodeError, OperationError
-from trio_s2s.forms import clip, printable
+from trio_s2s.forms import clip, printable, show_error
 from trio_s2s.messages import OperationResponse, Parameters
 
 __all__ = [
@@ -93,7 +93,7 @@ def answer_error(error: Exception, config: PeerConfig) -> Answer:
             return NOT_ENCODABLE
     text = "the handler raised"
     if config.expose_errors:
-        text = clip(f"{type(error).__name__}: {error}")
+        text = clip(show_error(error))
     return Answer(ReturnCode.INTERNAL_ERROR, debug_message=text, is_surprise=True)
 
 

@@ -16,7 +16,7 @@ from trio_s2s.journal import log
 from trio_s2s.outbox import BATCH, Outbox
 from trio_s2s.protocol import Protocol
 from trio_s2s.runtime import current_runtime, now, sleep, timer
-from trio_s2s.tickets import Call, Post, Ticket
+from trio_s2s.tickets import POST_LANE, Call, Post, Ticket
 
 __all__ = ["Calls"]
 
@@ -129,16 +129,25 @@ class Calls:
         self._wake_writer()
 
     def pump(self) -> None:
-        """Let those go for whom there is room now, lane by lane."""
+        """Let those go for whom there is room now, the lanes in turn."""
         self._buffer_is_full = False
-        for lane in list(self._lanes):
-            waiting = self._lanes.pop(lane)
-            while waiting and self._admit(waiting[0]):
-                ticket = waiting.popleft()
-                if not ticket.waits_for_answer:
-                    ticket.wake()
-            if waiting:
-                self._lanes[lane] = waiting
+        lanes = list(self._lanes)
+        while lanes:
+            lanes = [lane for lane in lanes if self._let_one_go(lane)]
+
+    def _let_one_go(self, lane: int) -> bool:
+        """Let the first of a lane go; whether the next may be tried."""
+        waiting = self._lanes[lane]
+        if not self._admit(waiting[0]):
+            return False
+        ticket = waiting.popleft()
+        # The others come first now: where the buffer is short, each lane has its turn.
+        del self._lanes[lane]
+        if waiting:
+            self._lanes[lane] = waiting
+        if not ticket.waits_for_answer:
+            ticket.wake()
+        return bool(waiting)
 
     def shut(self) -> None:
         """End those that were never queued: the end has begun, no more are taken."""
@@ -221,7 +230,7 @@ class Calls:
     def _fits(self, ticket: Ticket, size: int) -> bool:
         if not ticket.fits(self._protocol, size):
             return False
-        if _is_posted(ticket) and self._posted >= self._protocol.request_slots:
+        if ticket.lane == POST_LANE and self._posted >= self._protocol.request_slots:
             # So many answers wait for a hook that is slower than the other side.
             return False
         if not self._outbox.has_room(size):
@@ -237,7 +246,7 @@ class Calls:
         ticket.entry = self._outbox.put(payload)
         if isinstance(ticket, Call):
             self._calls[ticket.id] = ticket
-            self._posted += _is_posted(ticket)
+            self._posted += ticket.lane == POST_LANE
         elif ticket.waits_for_answer:
             self._flushing[ticket] = None
             ticket.entry.on_sent = partial(self._flushed, ticket)
@@ -286,8 +295,3 @@ class Calls:
         # It pumps: of several that are cancelled together none may take the room of
         # another, and in which order they come here is not for a seed to say.
         self._wake_writer()
-
-
-def _is_posted(ticket: Ticket) -> bool:
-    """Whether its answer goes to `on_operation_response`."""
-    return isinstance(ticket, Call) and ticket.on_end is not None

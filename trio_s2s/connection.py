@@ -181,10 +181,12 @@ class Connection:
 
     async def close(self) -> None:
         """Let the last GOODBYEs pass, for at most 1 s, then close the stream."""
-        await self.transport.close(farewell=self._has_farewell)
-        self._drop_unsent()
-        self.heartbeat.stop()
-        self.closed.set()
+        try:
+            await self.transport.close(farewell=self._has_farewell)
+        finally:
+            self._drop_unsent()
+            self.heartbeat.stop()
+            self.closed.set()
 
     def _drop_unsent(self) -> None:
         self.events_unsent += self.outbox.count(Kind.EVENT)

@@ -30,7 +30,7 @@ class _Turn:
     message: Message | bytes
     job: Callable[[Message], Job]
     done: Callable[[], None]
-    """Called once it is over, or will never begin."""
+    """Called once it is over."""
 
 
 class Dispatcher:
@@ -50,8 +50,10 @@ class Dispatcher:
     def open(self) -> None:
         """Let handlers run: `on_connected` has finished."""
         self._is_open = True
+        # A request that runs now may begin other lanes, which are open already.
+        lanes = list(self._lanes.values())
         self.serving.open()
-        for lane in list(self._lanes.values()):
+        for lane in lanes:
             lane.open()
 
     def close(self) -> None:

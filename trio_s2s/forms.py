@@ -14,6 +14,7 @@ __all__ = [
     "check_form",
     "clip",
     "printable",
+    "show_error",
 ]
 
 Message = list[Any]
@@ -39,6 +40,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def show_error(error: BaseException) -> str:
+    """Say what was raised; its own `__str__` may raise."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception:
+        return name
 
 
 _Check = Callable[[Any], bool]

@@ -11,6 +11,7 @@ from trio_s2s.codes import CloseCode, DisconnectReason, Outcome
 from trio_s2s.connection import Connection
 from trio_s2s.dispatch import Dispatcher
 from trio_s2s.ending import Ending
+from trio_s2s.forms import show_error
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.handshake import Identity, Terms
 from trio_s2s.heartbeat import Heartbeat
@@ -131,17 +132,14 @@ class Life:
                 await self._drain(dispatcher)
             finally:
                 try:
-                    with timer(self._leave_timeout, shield=True):
+                    # All that it waits for is bounded. A limit around it would cut
+                    # the last hook off where the whole process has stood still.
+                    with trio.CancelScope(shield=True):
                         await self._end(io, session, dispatcher)  # noqa: ASYNC102  shielded
                 finally:
                     self._node.ended(self._peer)
                     session.finished.set()
         self._raise_errors()
-
-    @property
-    def _leave_timeout(self) -> float:
-        # A little more than the sum of the bounds within, which are what is promised.
-        return 2 * self._config.hook_timeout + ANSWERS + 1.0
 
     # -- connected --
 
@@ -194,7 +192,7 @@ class Life:
             log.error("%s: %s raised", describe(self._peer), name, exc_info=error)
         self._connection.fail(
             DisconnectReason.INTERNAL_ERROR,
-            f"{name} raised {_shown(error)}",
+            f"{name} raised {show_error(error)}",
             CloseCode.INTERNAL,
             # What it raised is nobody else's business.
             f"{name} raised",
@@ -256,10 +254,3 @@ class Life:
             case [error]:
                 raise error
         raise ExceptionGroup("several tasks of one peer raised", self._errors)
-
-
-def _shown(error: Exception) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # Its own `__str__` raises.
-        return type(error).__name__

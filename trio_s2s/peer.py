@@ -122,7 +122,8 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
 
         Photon: `SendOperationRequest`. Waits, raises and is cancelled like
         `send_event`, and waits for a hook that is slower than its answers; once it has
-        returned, the answer will come. `flush` and `unreliable` have no meaning here.
+        returned, the answer will come, unless the connection ends before `on_connected`
+        has. `flush` and `unreliable` have no meaning here.
         """
         session = self._usable("a request", send_parameters)
         call = session.call(request.operation_code, request.parameters, "request")

@@ -149,9 +149,6 @@ class Serving:
             self._respond(request_id, request.cut if answer is None else answer)
 
     async def _answer(self, job: Job) -> Answer | None:
-        if self._connection.is_full_of_answers:
-            # Since it was received others have answered, and more than is taken.
-            return BUSY
         arguments = self._arguments(job)
         if isinstance(arguments, Answer):
             return arguments
@@ -178,6 +175,9 @@ class Serving:
     # -- answering --
 
     def _arguments(self, job: Job) -> tuple[Any, ...] | Answer:
+        if self._connection.is_full_of_answers:
+            # Since it was received others have answered, and more than is taken.
+            return BUSY
         try:
             return job.arguments()
         except ContractError as error:

@@ -17,7 +17,7 @@ from trio_s2s.outbox import Entry
 from trio_s2s.protocol import Protocol
 from trio_s2s.runtime import now
 
-__all__ = ["Call", "Post", "Ticket"]
+__all__ = ["POST_LANE", "Call", "Post", "Ticket"]
 
 REQUEST_LANE = -1
 POST_LANE = -2
