@@ -35,9 +35,14 @@ from trio_s2s.codec import pack, unpack_messages
 from trio_s2s.codes import Kind
 from trio_s2s.contracts import contract_of
 from trio_s2s.errors import RemoteProtocolError
+from trio_s2s.fields import Identity
 from trio_s2s.forms import Message
 from trio_s2s.framing import FrameDecoder, encode_frame
-from trio_s2s.handshake import Identity, read_answer, read_hello, welcome
+from trio_s2s.handshake import (
+    read_answer,
+    read_hello,
+    welcome,
+)
 from trio_s2s.protocol import Protocol
 
 CONFIG = PeerConfig()

@@ -31,9 +31,12 @@ from trio_s2s import (
 from trio_s2s.codec import pack, unpack_messages
 from trio_s2s.codes import REASON_OF_ERROR, Kind
 from trio_s2s.errors import RemoteProtocolError
+from trio_s2s.fields import Identity
 from trio_s2s.forms import Message
 from trio_s2s.framing import FrameDecoder, encode_frame
-from trio_s2s.handshake import Identity, hello
+from trio_s2s.handshake import (
+    hello,
+)
 from trio_s2s.protocol import Protocol
 
 SECRET = "hunter2"

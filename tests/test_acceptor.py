@@ -26,8 +26,11 @@ from trio_s2s import (
 )
 from trio_s2s.codec import pack
 from trio_s2s.codes import CloseCode, Kind
+from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import Identity, hello
+from trio_s2s.handshake import (
+    hello,
+)
 
 Clock = trio.testing.MockClock
 

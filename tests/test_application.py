@@ -241,7 +241,8 @@ main
     inbound peer
       keep-alive
       reader
-      writer"""
+      writer
+  memory of servers that were lost"""
 
 
 def names_of(tree: str) -> str:

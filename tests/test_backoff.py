@@ -1,46 +1,81 @@
 """Twin of `backoff.py`."""
 
-from trio_s2s.backoff import Backoff
+import math
+
+import pytest
+
+from trio_s2s import Backoff, Fixed
+from trio_s2s.backoff import Attempts
 
 
-def asked() -> tuple[Backoff, list[float]]:
-    """Give a back-off, and the bounds between which it has drawn."""
+def asked(policy: Backoff | Fixed = Backoff()) -> tuple[Attempts, list[float]]:
+    """Give the attempts of a link, and the bounds between which it has drawn."""
     bounds: list[float] = []
 
     def uniform(most: float) -> float:
         bounds.append(most)
         return most / 2
 
-    return Backoff(uniform), bounds
+    return Attempts(policy, uniform), bounds
 
 
 def test_bound_of_failures_doubles_up_to_the_cap() -> None:
-    backoff, bounds = asked()
-    assert [backoff.after_failure() for _ in range(5)] == [0.5, 1, 1.5, 1.5, 1.5]
+    attempts, bounds = asked()
+    assert [attempts.after_failure() for _ in range(5)] == [0.5, 1, 1.5, 1.5, 1.5]
     assert bounds == [1, 2, 3, 3, 3]
-    assert backoff.failures == 5
+    assert attempts.failures == 5
+
+
+def test_bound_stays_at_the_cap_for_ever() -> None:
+    attempts, bounds = asked(Backoff(0.5, 30))
+    for _ in range(5000):
+        attempts.after_failure()
+    assert bounds[-1] == attempts.cap == 30
 
 
 def test_refusal_for_good_waits_for_the_cap_at_once() -> None:
-    backoff, bounds = asked()
-    assert backoff.after_failure(is_final=True) == 3
+    attempts, bounds = asked()
+    assert attempts.after_failure(is_final=True) == 3
     assert bounds == []
-    assert backoff.after_failure() == 1.5
 
 
 def test_loss_after_a_stable_time_begins_anew() -> None:
-    backoff, bounds = asked()
+    attempts, bounds = asked()
     for _ in range(3):
-        backoff.after_failure()
-    assert backoff.after_loss(10) == 0.5
-    assert backoff.failures == 0
-    backoff.after_failure()
+        attempts.after_failure()
+    assert attempts.after_loss(10) == 0.5
+    assert attempts.failures == 0
+    attempts.after_failure()
     assert bounds == [1, 2, 3, 1, 1]
 
 
 def test_connection_that_did_not_last_counts_as_a_failure() -> None:
-    backoff, bounds = asked()
+    attempts, bounds = asked()
     for _ in range(4):
-        backoff.after_loss(9.9)
+        attempts.after_loss(9.9)
     assert bounds == [1, 2, 3, 3]
-    assert backoff.failures == 4
+    assert attempts.failures == 4
+
+
+def test_fixed_time_is_always_the_same() -> None:
+    attempts, bounds = asked(Fixed(15))
+    waits = [attempts.after_failure(), attempts.after_failure(is_final=True)]
+    assert [*waits, attempts.after_loss(60), attempts.after_loss(1)] == [15] * 4
+    assert bounds == []
+
+
+def test_loss_never_waits_longer_than_the_cap() -> None:
+    attempts, bounds = asked(Backoff(first=5, cap=2))
+    attempts.after_loss(60)
+    assert bounds == [2]
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "3", True, None])
+def test_wrong_times_are_refused(value: object) -> None:
+    for make in (
+        lambda: Backoff(first=value),  # type: ignore[arg-type]
+        lambda: Backoff(cap=value),  # type: ignore[arg-type]
+        lambda: Fixed(value),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match="is a number of seconds above 0, not"):
+            make()

@@ -55,6 +55,7 @@ def test_config_has_the_defaults_that_are_promised() -> None:
         "connected_timeout": 30.0,
         "handler_wait": 10.0,
         "drain_timeout": 5.0,
+        "resume_ttl": 20.0,
         "expose_errors": False,
     }
 

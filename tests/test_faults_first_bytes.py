@@ -31,8 +31,12 @@ from trio_s2s import (
     serve_tcp,
 )
 from trio_s2s.codes import Kind
+from trio_s2s.fields import Identity
 from trio_s2s.forms import Message
-from trio_s2s.handshake import Identity, reject, welcome
+from trio_s2s.handshake import (
+    reject,
+    welcome,
+)
 
 Clock = trio.testing.MockClock
 

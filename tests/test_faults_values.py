@@ -47,8 +47,12 @@ from trio_s2s import (
 )
 from trio_s2s.codec import pack
 from trio_s2s.codes import CloseCode, Kind
+from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import Identity, hello, welcome
+from trio_s2s.handshake import (
+    hello,
+    welcome,
+)
 
 Clock = trio.testing.MockClock
 DECODE = DisconnectReason.DECODE_ERROR

@@ -15,13 +15,12 @@ from trio_s2s.errors import (
     EncodeError,
     LocalProtocolError,
 )
+from trio_s2s.fields import Identity, valid_server_id
 from trio_s2s.handshake import (
-    Identity,
     hello,
     read_answer,
     read_hello,
     reject,
-    valid_server_id,
     welcome,
 )
 from trio_s2s.windows import Limits

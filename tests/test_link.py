@@ -56,7 +56,7 @@ async def test_link_gives_its_peer_while_it_is_connected(
 ) -> None:
     async with memory(), open_application(Application("Client")) as client:
         link = client.connect_tcp("localhost", 4520, Caller)
-        assert repr(link) == "<Link to localhost:4520, not connected>"
+        assert repr(link) == "<Link to localhost:4520, connecting>"
         async with open_application(Server()) as server:
             peer = await link.connected()
             assert link.peer is peer
@@ -64,7 +64,7 @@ async def test_link_gives_its_peer_while_it_is_connected(
             with trio.testing.assert_checkpoints():
                 assert await link.connected() is peer
             await server.stop()
-            assert repr(link).endswith("not connected>")
+            assert repr(link).endswith("waiting>")
 
 
 async def test_peer_is_there_from_on_connected_to_on_disconnected(
@@ -157,7 +157,7 @@ async def test_peer_that_ends_is_not_the_peer_of_a_link_any_more(
             await settled()
             assert first in client.peers  # It drains.
             assert link.peer is None
-            assert repr(link).endswith("not connected>")
+            assert repr(link).endswith("waiting>")
             await link.request(Wait(0), wait_connected=True)
             assert trio.current_time() > 3
         assert link.peer is not first
@@ -298,11 +298,11 @@ async def test_peer_that_cannot_be_made_is_told_and_tried_again(
             bad.peer.abort()
         await trio.sleep(10)
         assert bad.peer is None
-        with pytest.raises(PeerDisconnectedError, match="a peer could not be made"):
+        with pytest.raises(PeerDisconnectedError, match="an attempt raised"):
             await bad.request(Wait(0))
         await good.request(Wait(0))
     [record, *_] = [record for record in caplog.records if record.exc_info]
-    assert "a peer could not be made" in record.getMessage()
+    assert "an attempt raised" in record.getMessage()
     assert text in caplog.text
 
 

@@ -25,12 +25,13 @@ SIGNATURES: dict[str, str] = {
         " Slow='wait') -> list[Peer]"
     ),
     "Application.connect_tcp": (
-        "@overload def(self, host: str, port: int, peer: Callable[[], P], *,"
-        " application_name: str='', init_object: Any=None, server_id: str | None=None,"
-        " ssl_context: ssl.SSLContext | None=None, insecure: bool=False) -> Link[P];"
-        " @overload def(self, host: str, port: int, *, application_name: str='',"
-        " init_object: Any=None, server_id: str | None=None, ssl_context:"
-        " ssl.SSLContext | None=None, insecure: bool=False) -> Link[OutboundPeer]"
+        "@overload def(self, host: Target, port: int | None, peer: Callable[[], P],"
+        " *, application_name: str='', init_object: Any=None, server_id: str |"
+        " None=None, ssl_context: ssl.SSLContext | None=None, insecure: bool=False,"
+        " retry: Backoff | Fixed=_RETRY) -> Link[P]; @overload def(self, host: Target,"
+        " port: int | None, *, application_name: str='', init_object: Any=None,"
+        " server_id: str | None=None, ssl_context: ssl.SSLContext | None=None,"
+        " insecure: bool=False, retry: Backoff | Fixed=_RETRY) -> Link[OutboundPeer]"
     ),
     "Application.create_peer": "def(self, init_request: InitRequest) -> InboundPeer",
     "Application.listen_tcp": (
@@ -39,6 +40,7 @@ SIGNATURES: dict[str, str] = {
         " -> Sequence[trio.SocketListener]"
     ),
     "Application.peers": "@property def(self) -> Peers",
+    "Application.server_lost": "async def(self, server_id: str) -> None",
     "Application.setup": "async def(self) -> None",
     "Application.statistics": "def(self) -> ApplicationStatistics",
     "Application.stop": "async def(self, grace: float | None=None) -> StopReport",
@@ -50,6 +52,9 @@ SIGNATURES: dict[str, str] = {
     "ApplicationStatistics.outbound": "ConnectionCounts",
     "ApplicationStatistics.rejections": "Mapping[FailureReason, int]",
     "ApplicationStatistics.total": "PeerStatistics",
+    "Backoff": "class()",
+    "Backoff.cap": "float = attrs.field(default=3.0, validator=_seconds)",
+    "Backoff.first": "float = attrs.field(default=1.0, validator=_seconds)",
     "ConnectionFailedError": "class(S2SError)",
     "ConnectionFailedError.__init__": (
         "def(self, text: str, reason: FailureReason) -> None"
@@ -112,6 +117,8 @@ SIGNATURES: dict[str, str] = {
     "FailureReason.TLS_VERSION": "= 13",
     "FailureReason.UNREACHABLE": "= 5",
     "FailureReason.VERSION_MISMATCH": "= 19",
+    "Fixed": "class()",
+    "Fixed.cap": "float = attrs.field(validator=_seconds)",
     "InboundPeer": "class(Peer)",
     "InboundPeer.__init__": "def(self, init_request: InitRequest) -> None",
     "InboundPeer.init_request": "InitRequest = InitRequest()",
@@ -133,17 +140,25 @@ SIGNATURES: dict[str, str] = {
     "InitResponse.version": "str = ''",
     "Link": "class(Generic[P])",
     "Link.__init__": (
-        "def(self, dialler: Dialler, create_peer: Callable[[], P]) -> None"
+        "def(self, dialler: Dialler, create_peer: Callable[[], P], retry: Backoff |"
+        " Fixed) -> None"
     ),
     "Link.connected": "async def(self) -> P",
     "Link.keep": "async def(self) -> None",
+    "Link.make_peer": "def(self) -> P",
     "Link.peer": "@property def(self) -> P | None",
     "Link.request": (
         "@overload async def(self, operation: Operation[R], *, wait_connected:"
         " bool=False) -> R; @overload async def(self, operation: OperationRequest, *,"
         " wait_connected: bool=False) -> OperationResponse"
     ),
+    "Link.state": "@property def(self) -> LinkState",
     "Link.stop": "def(self) -> None",
+    "LinkState": "class(Enum)",
+    "LinkState.CONNECTED": "= 'connected'",
+    "LinkState.CONNECTING": "= 'connecting'",
+    "LinkState.STOPPED": "= 'stopped'",
+    "LinkState.WAITING": "= 'waiting'",
     "ListenError": "class(S2SError)",
     "LocalProtocolError": "class(ProtocolError)",
     "MessageTooLargeError": "class(LocalProtocolError)",
@@ -181,6 +196,7 @@ SIGNATURES: dict[str, str] = {
     "Peer.aclose": "async def(self) -> None",
     "Peer.disconnect": "async def(self, detail: str='', *, code: int=0) -> None",
     "Peer.goodbye_code": "@property def(self) -> int | None",
+    "Peer.groups": "Collection[str] = ()",
     "Peer.local_address": "str = ''",
     "Peer.on_connected": "async def(self) -> None",
     "Peer.on_disconnected": (
@@ -265,6 +281,7 @@ SIGNATURES: dict[str, str] = {
     "PeerConfig.max_request_weight": (
         "int = attrs.field(default=4 * 1024 ** 2, validator=_size(0))"
     ),
+    "PeerConfig.resume_ttl": "float = attrs.field(default=20.0, validator=_seconds)",
     "PeerConfig.send_buffer": (
         "int = attrs.field(default=1024 ** 2, validator=_size(1))"
     ),

@@ -64,7 +64,10 @@ from trio_s2s import (
     open_tcp_peer,
     serve_tcp,
 )
-from trio_s2s.handshake import Identity, welcome
+from trio_s2s.fields import Identity
+from trio_s2s.handshake import (
+    welcome,
+)
 
 R = FailureReason
 

@@ -48,8 +48,11 @@ from trio_s2s import (
     serve_unix,
 )
 from trio_s2s.codec import pack
+from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import Identity, hello
+from trio_s2s.handshake import (
+    hello,
+)
 
 R = FailureReason
 GONE = R.CLOSED_DURING_HANDSHAKE

@@ -1,6 +1,7 @@
 """Server-to-server links for Trio, in the style of Photon Server."""
 
 from trio_s2s.application import Application
+from trio_s2s.backoff import Backoff, Fixed
 from trio_s2s.codes import DisconnectReason, FailureReason, Outcome, ReturnCode
 from trio_s2s.config import PeerConfig
 from trio_s2s.contracts import Event, Operation, parameter
@@ -27,7 +28,7 @@ from trio_s2s.hosting import (
     serve_applications,
 )
 from trio_s2s.inbound import serve_peers, serve_tcp, serve_unix
-from trio_s2s.link import Link
+from trio_s2s.link import Link, LinkState
 from trio_s2s.messages import (
     EventData,
     InitRequest,
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Application",
     "ApplicationStatistics",
+    "Backoff",
     "ConnectionFailedError",
     "ConnectionRejectedError",
     "ContractError",
@@ -53,10 +55,12 @@ __all__ = [
     "Event",
     "EventData",
     "FailureReason",
+    "Fixed",
     "InboundPeer",
     "InitRequest",
     "InitResponse",
     "Link",
+    "LinkState",
     "ListenError",
     "LocalProtocolError",
     "MessageTooLargeError",

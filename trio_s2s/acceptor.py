@@ -29,6 +29,7 @@ from trio_s2s.journal import log
 from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitRequest
 from trio_s2s.node import Node
+from trio_s2s.pairing import Hold
 from trio_s2s.peer import InboundPeer
 from trio_s2s.runtime import timer
 from trio_s2s.transport import (
@@ -178,7 +179,15 @@ class Acceptor:
             )
         node = self._choose(hello.application_name)
         with node.welcomes():
-            peer = await self._welcome(node, hello, stream)
+            peer = _make_peer(node, hello, stream)
+            hold = await node.pairs.admit(
+                hello.identity, peer.init_request.remote_address, hello.known
+            )
+            try:
+                await self._welcome(node, peer, hold, stream)
+            except BaseException:
+                node.pairs.release(hold)
+                raise
             return Life.begin(
                 peer,
                 stream,
@@ -186,22 +195,23 @@ class Acceptor:
                 hello.identity,
                 hello.terms,
                 node,
+                hold,
                 is_dialled=False,
             )
 
     async def _welcome(
-        self, node: Node, hello: Hello, stream: trio.abc.Stream
-    ) -> InboundPeer:
-        peer = _make_peer(node, hello, stream)
+        self, node: Node, peer: InboundPeer, hold: Hold, stream: trio.abc.Stream
+    ) -> None:
+        peer.resumed = hold.resumed
+        value = peer.response_object
         try:
-            frame = welcome(node.identity, peer.response_object, node.config)
+            frame = welcome(node.identity, value, node.config, hold.resumed)
         except LocalProtocolError as error:
             raise ConnectionRejectedError(
                 CloseCode.INTERNAL,
                 "the server's response object can't travel; its log says why",
             ) from error
         await send_frame(stream, frame)
-        return peer
 
     def _choose(self, name: str) -> Node:
         """Find the application that a dialler wants."""
@@ -268,9 +278,7 @@ def _make_peer(node: Node, hello: Hello, stream: trio.abc.Stream) -> InboundPeer
         remote,
     )
     try:
-        peer = node.create_peer(request)
-        if not isinstance(peer, InboundPeer):
-            raise TypeError(f"create_peer made {peer!r}, which is no InboundPeer")
+        peer = node.make_peer(request)
         claim(peer)
     except ConnectionRejectedError:
         raise

@@ -2,18 +2,19 @@
 
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import trio
 
 from trio_s2s.acceptor import Acceptor
+from trio_s2s.backoff import Backoff, Fixed
 from trio_s2s.broadcast import Slow, send_to_all
 from trio_s2s.codes import CloseCode
 from trio_s2s.config import PeerConfig
 from trio_s2s.contracts import Event
-from trio_s2s.dialler import dial_tcp
+from trio_s2s.dialler import Target, dial_tcp
 from trio_s2s.errors import ConnectionRejectedError, LocalProtocolError
-from trio_s2s.handshake import valid_server_id
+from trio_s2s.fields import valid_server_id
 from trio_s2s.link import Link
 from trio_s2s.listening import listening_on
 from trio_s2s.messages import EventData, InitRequest
@@ -27,6 +28,8 @@ from trio_s2s.transport import show_address
 __all__ = ["Application"]
 
 P = TypeVar("P", bound=OutboundPeer)
+
+_RETRY: Final = Backoff()
 
 
 class Application:
@@ -105,6 +108,14 @@ class Application:
             f"{self.name} accepts no connections (it has no create_peer)",
         )
 
+    async def server_lost(self, server_id: str) -> None:
+        """Run when a server that was connected will not come back as the same.
+
+        That is `resume_ttl` after its connection was lost, at once after a goodbye, or
+        before the `on_connected` of a new instance of it. Forget here what belonged to
+        it. Photon: a game server's context that timed out. At most `hook_timeout`.
+        """
+
     # -- listening and linking --
 
     async def listen_tcp(
@@ -143,8 +154,8 @@ class Application:
     @overload
     def connect_tcp(
         self,
-        host: str,
-        port: int,
+        host: Target,
+        port: int | None,
         peer: Callable[[], P],
         *,
         application_name: str = "",
@@ -152,25 +163,27 @@ class Application:
         server_id: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         insecure: bool = False,
+        retry: Backoff | Fixed = _RETRY,
     ) -> Link[P]: ...
 
     @overload
     def connect_tcp(
         self,
-        host: str,
-        port: int,
+        host: Target,
+        port: int | None,
         *,
         application_name: str = "",
         init_object: Any = None,
         server_id: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         insecure: bool = False,
+        retry: Backoff | Fixed = _RETRY,
     ) -> Link[OutboundPeer]: ...
 
     def connect_tcp(
         self,
-        host: str,
-        port: int,
+        host: Target,
+        port: int | None,
         peer: Callable[[], Any] = OutboundPeer,
         *,
         application_name: str = "",
@@ -178,12 +191,23 @@ class Application:
         server_id: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         insecure: bool = False,
+        retry: Backoff | Fixed = _RETRY,
     ) -> Link[Any]:
         """Keep a connection to another server for as long as the application runs.
 
         Photon: `ConnectTcp` in `Setup`, and all that has to be done by hand to come
-        back. The arguments are those of `open_tcp_peer`; `peer` makes a new peer for
-        each attempt. It returns at once; `await link.connected()` waits.
+        back. The arguments are those of `open_tcp_peer`, and:
+
+        Args:
+            host: May be an async function as well that finds host and port for each
+                attempt, for instance in a directory; then `port` is None.
+            peer: Makes a new peer for each attempt.
+            server_id: Whom it must reach. Needed where that server dials this one as
+                well: two servers share one connection. `peer` then makes a class of
+                both `InboundPeer` and `OutboundPeer`, for whoever has dialled.
+            retry: How long it waits between attempts.
+
+        It returns at once; `await link.connected()` waits.
         """
         if not callable(peer):
             raise TypeError(f"pass the class of the peer, or a function, not {peer!r}")
@@ -199,7 +223,7 @@ class Application:
             raises=False,
         )
         dialler.hello()  # So that an init object that can't travel is told here.
-        return self._running.link(dialler, peer)
+        return self._running.link(dialler, peer, retry)
 
     # -- talking to many --
 

@@ -1,44 +1,86 @@
 """How long a link waits before it dials again."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["Backoff"]
+import attrs
 
-FIRST: Final = 1.0
+__all__ = ["Attempts", "Backoff", "Fixed"]
+
 FACTOR: Final = 2.0
-CAP: Final = 3.0
 STABLE: Final = 10.0
 """Seconds that a connection must have lasted to count as a success."""
 
+Draw = Callable[[float], float]
+"""Draws a number between 0 and another one."""
 
+
+def _seconds(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value <= 1e9:
+        raise ValueError(
+            f"{attribute.name} is a number of seconds above 0, not {value!r}"
+        )
+
+
+@attrs.frozen
 class Backoff:
-    """Delays between attempts: exponential with full jitter, up to a cap.
+    """Waits for a time between 0 and a bound that doubles: full jitter, up to a cap.
 
-    Full jitter spreads a crowd that lost one server best: every delay is drawn between
-    0 and a bound that doubles from 1 s to 3 s.
+    Full jitter spreads a crowd that has lost one server best. Keep the cap well below
+    the `resume_ttl` of the other side, or a server that is back is taken for lost.
     """
 
-    def __init__(self, uniform: Callable[[float], float]) -> None:
-        self._uniform = uniform
-        self._bound = FIRST
+    first: float = attrs.field(default=1.0, validator=_seconds)
+    """The bound after the first failure, and after a loss, in seconds."""
+    cap: float = attrs.field(default=3.0, validator=_seconds)
+    """The largest bound, in seconds."""
+
+    def _after_failures(self, failures: int, draw: Draw) -> float:
+        # From 2 ** 1024 on it would be no float any more.
+        return draw(min(self.first * FACTOR ** min(failures - 1, 64), self.cap))
+
+    def _after_loss(self, draw: Draw) -> float:
+        return draw(min(self.first, self.cap))
+
+
+@attrs.frozen
+class Fixed:
+    """Waits for the same time always. Photon: its game servers wait 15 s."""
+
+    cap: float = attrs.field(validator=_seconds)
+    """In seconds."""
+
+    def _after_failures(self, failures: int, draw: Draw) -> float:
+        return self.cap
+
+    def _after_loss(self, draw: Draw) -> float:
+        return self.cap
+
+
+class Attempts:
+    """The attempts of one link since its last success."""
+
+    def __init__(self, policy: Backoff | Fixed, draw: Draw) -> None:
+        self._policy = policy
+        self._draw = draw
         self.failures: int = 0
-        """Attempts since the last success."""
+
+    @property
+    def cap(self) -> float:
+        """The most seconds between two attempts."""
+        return self._policy.cap
 
     def after_failure(self, *, is_final: bool = False) -> float:
         """Give the seconds to wait; a refusal for good waits for the cap at once."""
         self.failures += 1
         if is_final:
-            self._bound = CAP
-            return CAP
-        bound = self._bound
-        self._bound = min(bound * FACTOR, CAP)
-        return self._uniform(bound)
+            return self.cap
+        return self._policy._after_failures(self.failures, self._draw)
 
     def after_loss(self, lasted: float) -> float:
         """Give the seconds to wait after a connection that lasted this long."""
         if lasted < STABLE:
             return self.after_failure()
         self.failures = 0
-        self._bound = FIRST
-        return self._uniform(FIRST)
+        return self._policy._after_loss(self._draw)

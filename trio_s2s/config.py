@@ -69,6 +69,8 @@ class PeerConfig:
     """How long a call from inside a handler waits for the other side's window."""
     drain_timeout: float = attrs.field(default=5.0, validator=_seconds)
     """For what was accepted for sending, and for running requests, at the end."""
+    resume_ttl: float = attrs.field(default=20.0, validator=_seconds)
+    """How long a server that was lost is known, should it come back."""
     expose_errors: bool = attrs.field(
         default=False, validator=attrs.validators.instance_of(bool)
     )

@@ -12,7 +12,6 @@ is for errors and losses: every caller ends at once, and a last GOODBYE says why
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol as Interface
 
 import trio
 
@@ -26,7 +25,7 @@ from trio_s2s.errors import MessageTooLargeError
 from trio_s2s.forms import Message, clip, printable
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.heartbeat import Heartbeat
-from trio_s2s.inbox import Inbox
+from trio_s2s.inbox import Inbox, Receiver
 from trio_s2s.outbox import Outbox
 from trio_s2s.protocol import Phase, Protocol
 from trio_s2s.runtime import now
@@ -34,23 +33,10 @@ from trio_s2s.settling import Settling
 from trio_s2s.transport import Transport
 from trio_s2s.windows import weigh
 
-__all__ = ["Connection", "Receiver"]
+__all__ = ["Connection"]
 
 TURN = 32 * 1024
 """Weight of the messages that the reader handles before other tasks get a turn."""
-
-
-class Receiver(Interface):
-    """Who is handed what arrives; none of it may wait."""
-
-    def request_received(self, message: Message) -> None:
-        """Take a REQUEST that was accounted for; it must be answered once."""
-
-    def event_received(self, message: Message, size: int) -> None:
-        """Take an EVENT that was accounted for; `event_handled` must be called."""
-
-    def cancel_received(self, request_id: int) -> None:
-        """Take note that nobody waits for this answer any more."""
 
 
 class Connection:
@@ -83,6 +69,8 @@ class Connection:
         )
         self._is_over = False
         self.is_lost: bool = False
+        self.first_message: Callable[[], None] | None = None
+        """Called once, at the first message that is no GOODBYE."""
         self._has_farewell = False
 
     def start(self, nursery: trio.Nursery, receiver: Receiver) -> None:
@@ -134,7 +122,7 @@ class Connection:
 
     def say_goodbye(self, reason: DisconnectReason, detail: str, code: int) -> None:
         """Begin to drain: no new work, what was accepted is finished first."""
-        if self._record(reason, detail):
+        if self._record(reason, detail, code):
             self._send_goodbye(code, detail, last=False)
 
     def fail(
@@ -148,7 +136,7 @@ class Connection:
 
         So is the detail, or else what is `told`.
         """
-        self._record(reason, detail)
+        self._record(reason, detail, code)
         if self._is_over:
             return
         self.is_lost = True
@@ -192,10 +180,12 @@ class Connection:
         self.events_unsent += self.outbox.count(Kind.EVENT)
         self.outbox.clear()
 
-    def _record(self, reason: DisconnectReason, detail: str) -> bool:
-        if not self.ending.record(reason, detail):
+    def _record(self, reason: DisconnectReason, detail: str, code: int | None) -> bool:
+        if not self.ending.record(reason, detail, code):
             return False
         self.calls.shut()
+        self.heartbeat.moved.unpark_all()
+        self.moved()
         return True
 
     def _send_goodbye(self, code: int, text: str, *, last: bool) -> None:
@@ -222,7 +212,7 @@ class Connection:
 
     def take_frames(self) -> bool:
         """Hand on the frames that are complete; True if the turn was over first."""
-        handled = 0
+        handled = 0 if self.first_message is None else self._take_first()
         while handled < TURN and (found := self.inbox.next_message()) is not None:
             if self.protocol.receive(*found):
                 self._take_message(*found)
@@ -252,6 +242,18 @@ class Connection:
 
     # -- messages --
 
+    def _take_first(self) -> int:
+        """Hand on the first message, and give its weight."""
+        found = self.inbox.next_message()
+        if found is None:
+            return 0
+        first, self.first_message = self.first_message, None
+        if first is not None and found[0][0] != Kind.GOODBYE:
+            first()
+        if self.protocol.receive(*found):
+            self._take_message(*found)
+        return weigh(found[1])
+
     def _take_message(self, message: Message, size: int) -> None:
         assert self._receiver is not None
         match message[0]:
@@ -277,7 +279,7 @@ class Connection:
         if self.ending.goodbye_code is None:
             self.ending.goodbye_code = code
         detail = printable(clip(text)) or "the other side closed"
-        self._record(reason_of_goodbye(code), detail)
+        self._record(reason_of_goodbye(code), detail, code)
         self.calls.end_unsent(highest)
         if last:
             self.finish()

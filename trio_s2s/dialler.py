@@ -14,24 +14,29 @@ from trio_s2s.errors import (
     RemoteProtocolError,
 )
 from trio_s2s.failures import explain_failure
+from trio_s2s.fields import valid_server_id
 from trio_s2s.foreign import wrong_first_frame
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.handshake import (
     MAX_HANDSHAKE_FRAME,
     Welcome,
     hello,
+    leave,
     read_answer,
-    valid_server_id,
 )
 from trio_s2s.lifecycle import Life, claim
 from trio_s2s.messages import InitResponse
 from trio_s2s.node import Node
+from trio_s2s.pairing import Hold
 from trio_s2s.peer import OutboundPeer
 from trio_s2s.runtime import timer
 from trio_s2s.security import check_context, check_port, refuse_plain_text
 from trio_s2s.transport import receive_frame, send_frame, show_address
 
-__all__ = ["Dialler", "dial_tcp"]
+__all__ = ["Dialler", "Target", "dial_tcp"]
+
+Target = str | Callable[[], Awaitable[tuple[str, int]]]
+"""Whom to dial: a host, or what finds a host and a port for each attempt."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,23 +65,28 @@ class Dialler:
         name = self.application_name or self.server_id
         return f"{name} at {self.address}" if name else self.address
 
-    def hello(self) -> bytes:
+    def hello(self, known: bytes = b"") -> bytes:
         """Make the first frame; what can't travel is the caller's error."""
         return hello(
             self.node.identity,
             self.application_name,
             self.init_object,
             self.node.config,
+            known,
         )
 
-    async def connect(self, peer: OutboundPeer) -> Life:
-        """Connect and shake hands; whatever fails is a ConnectionFailedError."""
+    async def connect(self, peer: OutboundPeer, whom: str = "") -> Life:
+        """Connect and shake hands; whatever fails is a ConnectionFailedError.
+
+        `whom` is the server that is expected there, which may remember this one.
+        """
         # What is wrong here is the caller's error, not one of the connection.
         claim(peer)
-        frame = self.hello()
+        self.hello()
         self.node.handshaking[True] += 1
         try:
-            return await self._connect(peer, frame)
+            with self.node.pairs.remembered(whom) as known:
+                return await self._connect(peer, self.hello(known))
         except ConnectionFailedError as error:
             self.node.failed(error.reason)
             raise
@@ -111,7 +121,8 @@ class Dialler:
                     await stream.do_handshake()
                     has_tls = True
                 answer = await self._exchange(stream, decoder, frame)
-                return self._welcomed(answer, stream, decoder, peer)
+                hold = await self._settle(answer, stream)
+                return self._welcomed(answer, stream, decoder, peer, hold)
         except ConnectionRejectedError as error:
             raise ConnectionRejectedError(
                 error.code, error.debug_message, self.where
@@ -146,13 +157,7 @@ class Dialler:
         own = (self.node.identity.instance_id,)
         return read_answer(body, own, self.node.config)
 
-    def _welcomed(
-        self,
-        welcome: Welcome,
-        stream: trio.abc.Stream,
-        decoder: FrameDecoder,
-        peer: OutboundPeer,
-    ) -> Life:
+    async def _settle(self, welcome: Welcome, stream: trio.abc.Stream) -> Hold:
         identity = welcome.identity
         if self.server_id is not None and identity.server_id != self.server_id:
             name = repr(identity.server_id) if identity.server_id else "anonymous"
@@ -160,6 +165,23 @@ class Dialler:
                 f"it is {name}, not {self.server_id!r} (server_id=)",
                 FailureReason.IDENTITY_MISMATCH,
             )
+        try:
+            return self.node.pairs.settle(
+                identity, self.address, resumed=welcome.resumed
+            )
+        except ConnectionFailedError as error:
+            await send_frame(stream, leave(str(error)))
+            raise
+
+    def _welcomed(
+        self,
+        welcome: Welcome,
+        stream: trio.abc.Stream,
+        decoder: FrameDecoder,
+        peer: OutboundPeer,
+        hold: Hold,
+    ) -> Life:
+        identity = welcome.identity
         peer.init_response = InitResponse(
             identity.server_id,
             identity.instance_id,
@@ -176,6 +198,7 @@ class Dialler:
             identity,
             welcome.terms,
             self.node,
+            hold,
             is_dialled=True,
             raises=self.raises,
         )
@@ -183,8 +206,8 @@ class Dialler:
 
 def dial_tcp(
     node: Node,
-    host: str,
-    port: int,
+    target: Target,
+    port: Any,
     *,
     application_name: str,
     init_object: Any,
@@ -194,22 +217,41 @@ def dial_tcp(
     raises: bool,
 ) -> Dialler:
     """Say how a TCP connection is to be made; what is wrong with it is a ValueError."""
-    check_port(port, lowest=1)
     check_context(ssl_context, listens=False)
-    refuse_plain_text("dialling", host, ssl_context, insecure)
 
-    async def dial() -> trio.abc.Stream:
+    def check(host: str, port: Any) -> None:
+        check_port(port, lowest=1)
+        refuse_plain_text("dialling", host, ssl_context, insecure)
+
+    async def dial_at(host: str, port: int) -> trio.abc.Stream:
         stream = await node.runtime.open_tcp_stream(host, port)
         if ssl_context is None:
             return stream
         return trio.SSLStream(stream, ssl_context, server_hostname=host)
 
-    return Dialler(
+    async def dial() -> trio.abc.Stream:
+        if isinstance(target, str):
+            return await dial_at(target, port)
+        found = await target()
+        try:
+            check(*found)
+        except (TypeError, ValueError) as error:
+            text = f"{dialler.where} gave {found!r}: {error}"
+            raise ConnectionFailedError(text, FailureReason.INVALID_ADDRESS) from error
+        return await dial_at(*found)
+
+    if isinstance(target, str):
+        check(target, port)
+        address = show_address((target, port))
+    else:
+        address = getattr(target, "__name__", repr(target))
+    dialler = Dialler(
         node=node,
-        address=show_address((host, port)),
+        address=address,
         dial=dial,
         application_name=application_name,
         init_object=init_object,
         server_id=server_id,
         raises=raises,
     )
+    return dialler

@@ -2,7 +2,7 @@
 
 import trio
 
-from trio_s2s.codes import DisconnectReason, Outcome
+from trio_s2s.codes import CloseCode, DisconnectReason, Outcome
 from trio_s2s.errors import PeerClosedError, PeerDisconnectedError, S2SError
 
 __all__ = ["Ending"]
@@ -18,18 +18,28 @@ class Ending:
         """The reason in words."""
         self.who: str = ""
         """The other side, for people."""
+        self.code: int | None = None
+        """That of the GOODBYE that began it, of either side; None without one."""
         self.goodbye_code: int | None = None
         """What the other side's first GOODBYE said."""
         self.has_begun: trio.Event = trio.Event()
 
-    def record(self, reason: DisconnectReason, detail: str) -> bool:
+    def record(
+        self, reason: DisconnectReason, detail: str, code: int | None = None
+    ) -> bool:
         """Note why it ends; False if there was a reason before."""
         if self.reason is not None:
             return False
         self.reason = reason
         self.detail = detail
+        self.code = code
         self.has_begun.set()
         return True
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether one side said that it has no need of the other any more."""
+        return self.code in (CloseCode.CLOSED, CloseCode.SHUTTING_DOWN)
 
     def error(self, outcome: Outcome | None, what: str) -> S2SError:
         """Make the error of one caller; without an outcome it came after the end."""

@@ -1,6 +1,5 @@
 """The handshake without I/O: hello, then welcome or reject."""
 
-import re
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -16,21 +15,26 @@ from trio_s2s.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
+from trio_s2s.fields import (
+    Identity,
+    Terms,
+    field,
+    fields_of,
+    read_identity,
+    read_terms,
+)
 from trio_s2s.forms import Message, clip, printable
 from trio_s2s.framing import encode_frame
-from trio_s2s.windows import Limits
 
 __all__ = [
     "MAX_HANDSHAKE_FRAME",
     "Hello",
-    "Identity",
-    "Terms",
     "Welcome",
     "hello",
+    "leave",
     "read_answer",
     "read_hello",
     "reject",
-    "valid_server_id",
     "welcome",
 ]
 
@@ -38,26 +42,6 @@ MAX_HANDSHAKE_FRAME: Final = 4096
 MAX_REJECT: Final = 512
 MAGIC: Final = "trio-s2s"
 VERSIONS: Final = (1, 1)
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_MIN_FRAME: Final = 1024
-
-
-@attrs.frozen
-class Identity:
-    """Who one side is."""
-
-    instance_id: bytes
-    server_id: str = ""
-    version: str = ""
-
-
-@attrs.frozen
-class Terms:
-    """What both sides tell each other of what they take."""
-
-    limits: Limits
-    heartbeat: float
-    """Seconds."""
 
 
 @attrs.frozen
@@ -68,6 +52,8 @@ class Hello:
     application_name: str
     terms: Terms
     init_object: Any
+    known: bytes = b""
+    """The instance of the acceptor that the dialler remembers, or empty."""
 
 
 @attrs.frozen
@@ -80,28 +66,36 @@ class Welcome:
     resumed: bool
 
 
-def valid_server_id(name: str) -> bool:
-    """Whether a name is one, or empty."""
-    return name == "" or _NAME.fullmatch(name) is not None
-
-
 # -- writing --
 
 
 def hello(
-    identity: Identity, application_name: str, init_object: Any, config: PeerConfig
+    identity: Identity,
+    application_name: str,
+    init_object: Any,
+    config: PeerConfig,
+    known: bytes = b"",
 ) -> bytes:
-    """Make the dialler's frame; an init object that can't travel is an EncodeError."""
-    fields = _fields(identity, init_object, config) | {2: application_name}
+    """Make the dialler's frame; an init object that can't travel is an EncodeError.
+
+    `known` is the acceptor's instance, if the dialler remembers one.
+    """
+    fields = fields_of(identity, init_object, config) | {2: application_name}
+    if known:
+        fields[11] = known
     packed = _pack_fields(fields, "init_object", config)
     return _frame(
         b"\x94\x00" + pack(MAGIC) + pack(list(VERSIONS)) + packed, "init_object"
     )
 
 
-def welcome(identity: Identity, response_object: Any, config: PeerConfig) -> bytes:
+def welcome(
+    identity: Identity, response_object: Any, config: PeerConfig, resumed: bool = False
+) -> bytes:
     """Make the acceptor's frame; the response object must be able to travel."""
-    fields = _fields(identity, response_object, config)
+    fields = fields_of(identity, response_object, config)
+    if resumed:
+        fields[10] = True
     packed = _pack_fields(fields, "response_object", config)
     return _frame(b"\x93\x03" + pack(VERSIONS[1]) + packed, "response_object")
 
@@ -113,17 +107,9 @@ def reject(code: int, text: str) -> bytes:
     return encode_frame([pack([Kind.REJECT, code, clip(text, MAX_REJECT - 32), None])])
 
 
-def _fields(identity: Identity, value: Any, config: PeerConfig) -> dict[Any, Any]:
-    limits = Limits.of(config)
-    return {
-        0: identity.server_id,
-        1: identity.instance_id,
-        3: identity.version,
-        4: dict(enumerate(attrs.astuple(limits))),
-        5: round(min(config.heartbeat_interval, 600.0) * 1000),
-        6: value,
-        9: [],
-    }
+def leave(text: str) -> bytes:
+    """Make the frame of a dialler that was welcome, and needs no connection."""
+    return encode_frame([pack([Kind.GOODBYE, CloseCode.DUPLICATE, text, 0, True])])
 
 
 def _pack_fields(fields: dict[Any, Any], what: str, config: PeerConfig) -> bytes:
@@ -173,9 +159,10 @@ def read_hello(body: bytes, own: Collection[bytes], config: PeerConfig) -> Hello
             raise ConnectionRejectedError(
                 CloseCode.SELF_CONNECTION, "this server has dialled itself"
             )
-        identity = _read_identity(fields)
-        application = _field(fields, 2, str, "application name")
-        return Hello(identity, application, _read_terms(fields), fields.get(6))
+        identity = read_identity(fields)
+        application = field(fields, 2, str, "application name")
+        known = field(fields, 11, bytes, "instance id that it remembers", b"")
+        return Hello(identity, application, read_terms(fields), fields.get(6), known)
     except RemoteProtocolError as error:
         raise ConnectionRejectedError(CloseCode.PROTOCOL, f"HELLO {error}") from error
 
@@ -218,9 +205,9 @@ def _read_welcome(message: Message) -> Welcome:
     try:
         if not VERSIONS[0] <= version <= VERSIONS[1]:
             raise RemoteProtocolError(f"with protocol version {version}, not offered")
-        identity = _read_identity(fields)
-        resumed = _field(fields, 10, bool, "resumed", default=False)
-        return Welcome(identity, _read_terms(fields), fields.get(6), resumed)
+        identity = read_identity(fields)
+        resumed = field(fields, 10, bool, "resumed", default=False)
+        return Welcome(identity, read_terms(fields), fields.get(6), resumed)
     except RemoteProtocolError as error:
         raise ConnectionFailedError(
             f"WELCOME {error}", FailureReason.PROTOCOL_ERROR
@@ -246,47 +233,3 @@ def _read(body: bytes, config: PeerConfig) -> Message:
 def _name(message: Message) -> str:
     kind = message[0]
     return Kind(kind).name if kind <= max(Kind) else f"kind {kind}"
-
-
-_REQUIRED: Final = object()
-
-
-def _field(
-    fields: dict[Any, Any], key: int, kind: type, what: str, default: Any = _REQUIRED
-) -> Any:
-    value = fields.get(key, default)
-    if value is _REQUIRED:
-        raise RemoteProtocolError(f"without its {what} (field {key})")
-    if type(value) is not kind:
-        raise RemoteProtocolError(
-            f"with a wrong {what} (field {key}): a {type(value).__name__}"
-        )
-    return value
-
-
-def _read_identity(fields: dict[Any, Any]) -> Identity:
-    server_id = _field(fields, 0, str, "server id")
-    if not valid_server_id(server_id):
-        raise RemoteProtocolError(
-            "with a wrong server id: 1 to 64 of A-Z a-z 0-9 . _ - are allowed, got"
-            f" {clip(ascii(server_id), 80)}"
-        )
-    instance_id = _field(fields, 1, bytes, "instance id")
-    if len(instance_id) != 16:
-        raise RemoteProtocolError(
-            f"with an instance id of {len(instance_id)} bytes, not 16"
-        )
-    return Identity(instance_id, server_id, _field(fields, 3, str, "version", ""))
-
-
-def _read_terms(fields: dict[Any, Any]) -> Terms:
-    limits = _field(fields, 4, dict, "limits")
-    values = [_field(limits, key, int, f"limit {key}") for key in range(4)]
-    if min(values) < 0 or values[0] < _MIN_FRAME:
-        raise RemoteProtocolError(
-            f"with wrong limits {values}: none below 0, max_frame at least"
-            f" {_MIN_FRAME:,}"
-        )
-    heartbeat = _field(fields, 5, int, "heartbeat interval", 0)
-    _field(fields, 9, list, "feature names", [])
-    return Terms(Limits(*values), heartbeat / 1000)

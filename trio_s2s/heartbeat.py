@@ -27,8 +27,9 @@ class Heartbeat:
         self.round_trip_time: float | None = None
         self.moved: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         """Where to wait for an answer, or for the end."""
+        self.is_asking: bool = False
+        """Whether a PING waits for its answer."""
         self._token = 0
-        self._is_asking = False
         self._asked_at = now()
         self._scope = trio.CancelScope(shield=True)
 
@@ -95,15 +96,15 @@ class Heartbeat:
     def ask(self, ask: Callable[[int], None]) -> None:
         """Send one PING."""
         self._token += 1
-        self._is_asking = True
+        self.is_asking = True
         self._asked_at = now()
         ask(self._token)
 
     def answered(self, token: int) -> bool:
         """Take a PONG; False if it answers nothing that was asked last."""
-        if not self._is_asking or token != self._token:
+        if not self.is_asking or token != self._token:
             return 0 < token < self._token
-        self._is_asking = False
+        self.is_asking = False
         self.round_trip_time = now() - self._asked_at
         self.moved.unpark_all()
         return True

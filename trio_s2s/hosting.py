@@ -113,6 +113,7 @@ async def _run(application: Application) -> AsyncGenerator[Running]:
     node = Node(
         name=application.name,
         create_peer=application.create_peer,
+        server_lost=application.server_lost,
         config=application.config,
         server_id=application.server_id,
         version=application.version,

@@ -1,12 +1,26 @@
 """What has arrived: bytes go in, one message after the other comes out."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from trio_s2s.codec import unpack_messages
 from trio_s2s.forms import Message
 from trio_s2s.framing import FrameDecoder
 
-__all__ = ["Inbox"]
+__all__ = ["Inbox", "Receiver"]
+
+
+class Receiver(Protocol):
+    """Who is handed what arrives; none of it may wait."""
+
+    def request_received(self, message: Message) -> None:
+        """Take a REQUEST that was accounted for; it must be answered once."""
+
+    def event_received(self, message: Message, size: int) -> None:
+        """Take an EVENT that was accounted for; `event_handled` must be called."""
+
+    def cancel_received(self, request_id: int) -> None:
+        """Take note that nobody waits for this answer any more."""
 
 
 class Inbox:

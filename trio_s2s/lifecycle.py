@@ -11,12 +11,13 @@ from trio_s2s.codes import CloseCode, DisconnectReason, Outcome
 from trio_s2s.connection import Connection
 from trio_s2s.dispatch import Dispatcher
 from trio_s2s.ending import Ending
+from trio_s2s.fields import Identity, Terms
 from trio_s2s.forms import show_error
 from trio_s2s.framing import FrameDecoder
-from trio_s2s.handshake import Identity, Terms
 from trio_s2s.heartbeat import Heartbeat
 from trio_s2s.journal import log
 from trio_s2s.node import Node
+from trio_s2s.pairing import Hold
 from trio_s2s.peer import Peer, describe
 from trio_s2s.protocol import Protocol
 from trio_s2s.runtime import timer
@@ -53,6 +54,7 @@ class Life:
         peer: Peer,
         connection: Connection,
         node: Node,
+        hold: Hold,
         *,
         is_dialled: bool,
         raises: bool,
@@ -60,14 +62,17 @@ class Life:
         self._peer = peer
         self._connection = connection
         self._node = node
+        self._hold = hold
         self._config = connection.config
         self._is_dialled = is_dialled
         self.ending: Ending = connection.ending
         self.explains: Callable[[BaseException], bool] = connection.ending.explains
         """Whether an exception only says that this connection has ended."""
+        self.server_id: str = peer.server_id
         self._raises = raises
         self._errors: list[Exception] = []
-        self._is_connecting = True
+        self._is_connecting = False
+        self._was_connected = False
         self._was_started = False
 
     @classmethod
@@ -79,6 +84,7 @@ class Life:
         identity: Identity,
         terms: Terms,
         node: Node,
+        hold: Hold,
         *,
         is_dialled: bool,
         raises: bool = False,
@@ -99,7 +105,7 @@ class Life:
         )
         names = filter(None, (peer.server_id, peer.remote_address))
         connection.ending.who = " at ".join(names)
-        return cls(peer, connection, node, is_dialled=is_dialled, raises=raises)
+        return cls(peer, connection, node, hold, is_dialled=is_dialled, raises=raises)
 
     def leave(self) -> None:
         """Begin the end that leaving an `open_*` block means."""
@@ -124,12 +130,15 @@ class Life:
             if self._is_dialled:
                 # The acceptor knows by it that its WELCOME has arrived.
                 self._connection.ping()
+            self._hold.attach(self._connection)
             try:
-                tasks.start_soon(
-                    self._connect, dispatcher, task_status, name="on_connected"
-                )
-                await self.ending.has_begun.wait()
-                await self._drain(dispatcher)
+                if await self._may_connect():
+                    tasks.start_soon(
+                        self._connect, dispatcher, task_status, name="on_connected"
+                    )
+                    await self.ending.has_begun.wait()
+                    self._node.pairs.moved()
+                    await self._drain(dispatcher)
             finally:
                 try:
                     # All that it waits for is bounded. A limit around it would cut
@@ -137,9 +146,21 @@ class Life:
                     with trio.CancelScope(shield=True):
                         await self._end(io, session, dispatcher)  # noqa: ASYNC102  shielded
                 finally:
-                    self._node.ended(self._peer)
+                    self._node.pairs.release(self._hold)
+                    self._node.ended(self._peer, was_connected=self._was_connected)
                     session.finished.set()
         self._raise_errors()
+
+    async def _may_connect(self) -> bool:
+        """Wait until it is this connection's turn among those of its pair."""
+        hold, ending = self._hold, self.ending
+        await self._connection.work.wait(
+            lambda: not hold.is_confirmed and ending.reason is None
+        )
+        if hold.is_confirmed:
+            await self._node.pairs.begin(hold)
+        self._was_connected = self._is_connecting = hold.is_confirmed
+        return hold.is_confirmed
 
     # -- connected --
 
@@ -209,10 +230,17 @@ class Life:
     async def _end(
         self, io: trio.Nursery, session: Session, dispatcher: Dispatcher
     ) -> None:
-        limit = self._config.hook_timeout
         if self.ending.reason is None:
             self._connection.fail(*attrs.astuple(self._node.farewell))
         self._connection.calls.end_all()
+        try:
+            await self._end_tasks(session, dispatcher)
+        finally:
+            # Also if an interrupt has struck in the middle of that.
+            await self._disconnected(io)  # noqa: ASYNC102  shielded
+
+    async def _end_tasks(self, session: Session, dispatcher: Dispatcher) -> None:
+        limit = self._config.hook_timeout
         with timer(ANSWERS):
             await self._connection.work.wait(lambda: dispatcher.has_answers)
         dispatcher.close()
@@ -227,18 +255,27 @@ class Life:
                 limit,
                 task_tree(trio.lowlevel.current_task()),
             )
+
+    async def _disconnected(self, io: trio.Nursery) -> None:
         self._connection.finish()
         self._connection.protocol.forget()
         io.start_soon(self._connection.close, name="farewell")
         self._node.peers.remove(self._peer)
-        await run_last_hook(
-            self._on_disconnected,
-            describe(self._peer),
-            "on_disconnected",
-            limit,
-            self._errors.append if self._raises else None,
-        )
+        if self._was_connected:
+            await run_last_hook(
+                self._on_disconnected,
+                describe(self._peer),
+                "on_disconnected",
+                self._config.hook_timeout,
+                self._errors.append if self._raises else None,
+            )
+            await self._node.pairs.end(self._hold, self._known_for)
         await self._connection.closed.wait()
+
+    @property
+    def _known_for(self) -> float:
+        """Seconds in which the other server may come back as the same."""
+        return 0 if self.ending.is_for_good else self._config.resume_ttl
 
     async def _on_disconnected(self) -> None:
         assert self.ending.reason is not None

@@ -1,17 +1,20 @@
 """A connection that is kept: dialled, and dialled again after a failure or a loss."""
 
 import logging
+import math
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from typing import Any, Generic, TypeVar, overload
 
 import trio
 
-from trio_s2s.backoff import Backoff
+from trio_s2s.backoff import Attempts, Backoff, Fixed
 from trio_s2s.bounded import run_last_hook
 from trio_s2s.codes import CloseCode, DisconnectReason, FailureReason, Outcome
 from trio_s2s.contracts import Operation
 from trio_s2s.dialler import Dialler
+from trio_s2s.ending import Ending
 from trio_s2s.errors import (
     ConnectionFailedError,
     ConnectionRejectedError,
@@ -22,7 +25,7 @@ from trio_s2s.messages import OperationRequest, OperationResponse
 from trio_s2s.peer import OutboundPeer, describe
 from trio_s2s.runtime import now, sleep
 
-__all__ = ["Link"]
+__all__ = ["Link", "LinkState"]
 
 P = TypeVar("P", bound=OutboundPeer)
 R = TypeVar("R")
@@ -38,20 +41,37 @@ _FINAL = frozenset(
 """What the next attempt will meet again, until somebody has changed something."""
 
 
+class LinkState(Enum):
+    """What a link is doing."""
+
+    CONNECTING = "connecting"
+    """An attempt is under way; also while `on_connected` runs."""
+    CONNECTED = "connected"
+    """`link.peer` may be used."""
+    WAITING = "waiting"
+    """It is not connected; the next attempt comes."""
+    STOPPED = "stopped"
+    """Its application stops: there will be no other attempt."""
+
+
 class Link(Generic[P]):
     """A connection to one server that an application keeps, see `connect_tcp`.
 
     It makes a new peer for each attempt, whose hooks run as those of any other. Between
-    two attempts it waits: after a loss 0 to 1 s, after failures up to 3 s, drawn anew
-    each time. It ends when its application does.
+    two attempts it waits, see `Backoff`. It ends when its application does.
     """
 
-    def __init__(self, dialler: Dialler, create_peer: Callable[[], P]) -> None:
+    def __init__(
+        self, dialler: Dialler, create_peer: Callable[[], P], retry: Backoff | Fixed
+    ) -> None:
         self._dialler = dialler
         self._create_peer = create_peer
         self._peers = dialler.node.peers
-        self._backoff = Backoff(dialler.node.runtime.uniform)
+        self._attempts = Attempts(retry, dialler.node.runtime.uniform)
+        self._whom = dialler.server_id or ""
         self._newest: P | None = None
+        self._ending: Ending | None = None
+        self._is_connecting = True
         self._is_stopped = False
         self._dialling = trio.CancelScope()
         self._delay = 0.0
@@ -59,15 +79,35 @@ class Link(Generic[P]):
 
     def __repr__(self) -> str:
         """Say whom it reaches, for a log."""
-        state = "connected" if self.peer else "not connected"
-        return f"<Link to {self._dialler.where}, {state}>"
+        return f"<Link to {self._dialler.where}, {self.state.value}>"
+
+    @property
+    def state(self) -> LinkState:
+        """What it is doing now."""
+        if self.peer is not None:
+            return LinkState.CONNECTED
+        if self._is_stopped:
+            return LinkState.STOPPED
+        ends = self._ending is not None and self._ending.reason is not None
+        is_connecting = self._is_connecting and not ends
+        return LinkState.CONNECTING if is_connecting else LinkState.WAITING
 
     @property
     def peer(self) -> P | None:
-        """The peer while it is connected and does not end, else None."""
-        peer = self._newest
-        if peer is None or peer not in self._peers or not peer._is_usable:
-            return None
+        """The peer while it is connected and does not end, else None.
+
+        Where the other server dials as well, it may be one that was accepted.
+        """
+        peer: Any = self._newest
+        if peer is None or peer not in self._peers:
+            peer = self._peers.get(self._whom)
+        is_usable = peer is not None and peer._link is self and peer._is_usable
+        return peer if is_usable else None
+
+    def make_peer(self) -> P:
+        """Make a peer for an attempt, or for a connection that the other side dials."""
+        peer = self._create_peer()
+        peer._link = self
         return peer
 
     async def connected(self) -> P:
@@ -115,7 +155,7 @@ class Link(Generic[P]):
         while not self._is_stopped:
             with trio.CancelScope() as self._dialling:
                 await sleep(delay)
-                life = await self._connect()
+                life = await self._connect_unless_paired()
             if self._dialling.cancelled_caught:
                 return
             delay = await self._run(life)
@@ -125,44 +165,67 @@ class Link(Generic[P]):
         self._is_stopped = True
         self._dialling.cancel(reason="the application stops")
 
+    async def _connect_unless_paired(self) -> Life | None:
+        if await self._dialler.node.pairs.until_free(self._whom):
+            # It was connected all the time, whoever has dialled.
+            self._delay = self._attempts.after_loss(math.inf)
+            return None
+        return await self._connect()
+
     async def _connect(self) -> Life | None:
+        self._is_connecting, self._ending = True, None
         try:
-            peer = self._newest = self._create_peer()
-            return await self._dialler.connect(peer)
+            peer = self._newest = self.make_peer()
+            return await self._dialler.connect(peer, self._whom)
         except ConnectionFailedError as error:
-            await self._failed(peer, error)
+            if error.reason is FailureReason.DUPLICATE:
+                self._not_needed(error)
+            else:
+                await self._failed(peer, error)
         except Exception as error:
-            # A peer that can't be made is the application's bug, and may pass.
-            self._delay = self._backoff.after_failure(is_final=True)
-            self._fault(f"a peer could not be made: {type(error).__name__}", error)
+            # What the application gives to an attempt is its own bug, and may pass.
+            self._delay = self._attempts.after_failure(is_final=True)
+            self._fault(f"an attempt raised {type(error).__name__}", error)
         return None
 
     async def _run(self, life: Life | None) -> float:
         """Live until the connection is over; give the seconds to wait then."""
         if life is None:
+            self._is_connecting = False
             return self._delay
         where, began = self._dialler.where, now()
+        self._whom = self._whom or life.server_id
+        self._ending = life.ending
         self._tell(logging.INFO, "connected", f"connected to {where}")
         try:
             await life.run()
         except Exception as error:
             # A bug of this package must not end the application.
             self._fault("the connection ended with an unexpected error", error)
-            return self._backoff.after_failure(is_final=True)
+            return self._attempts.after_failure(is_final=True)
         reason, detail = life.ending.reason, life.ending.detail
         assert reason is not None
         self._why_not = f"{reason.name}, {detail}"
-        delay = self._backoff.after_loss(now() - began)
+        delay = self._attempts.after_loss(now() - began)
         if not self._is_stopped:
             then = f"next attempt in {delay:.1f} s"
             text = f"disconnected from {where}: {self._why_not}; {then}"
             self._tell(logging.INFO, "disconnected", text)
         return delay
 
-    async def _failed(self, peer: P, error: ConnectionFailedError) -> None:
-        delay = self._delay = self._backoff.after_failure(is_final=_is_final(error))
+    def _not_needed(self, error: ConnectionFailedError) -> None:
+        """Take note that the pair is connected already: that is no failure."""
+        self._delay = self._attempts.after_failure(is_final=not self._whom)
         self._why_not = str(error)
-        attempt = f"next attempt in {delay:.1f} s (attempt {self._backoff.failures})"
+        self._tell(logging.INFO, error.reason.name, str(error))
+
+    async def _failed(self, peer: P, error: ConnectionFailedError) -> None:
+        is_final = _is_final(error)
+        delay = self._delay = self._attempts.after_failure(is_final=is_final)
+        self._why_not = str(error)
+        attempt = f"next attempt in {delay:.1f} s (attempt {self._attempts.failures})"
+        if is_final:
+            attempt = f"{attempt}, as this will not pass by itself"
         self._tell(logging.WARNING, error.reason.name, f"{error}; {attempt}")
         self._dialler.node.hook_runs(peer, "on_failed", error.reason.name)
         hook = partial(peer.on_failed, error)

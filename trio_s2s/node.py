@@ -2,18 +2,22 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 import attrs
 import trio
 
+from trio_s2s.bounded import run_last_hook
 from trio_s2s.codes import CloseCode, DisconnectReason, FailureReason
 from trio_s2s.config import PeerConfig
-from trio_s2s.handshake import Identity
+from trio_s2s.errors import ConnectionRejectedError
+from trio_s2s.fields import Identity
 from trio_s2s.journal import Journal
 from trio_s2s.messages import InitRequest
+from trio_s2s.pairs import Pairs
 from trio_s2s.peer import InboundPeer, Peer
 from trio_s2s.registry import Peers
 from trio_s2s.runtime import Runtime, current_runtime
@@ -50,6 +54,10 @@ def _accepts_nobody(init_request: InitRequest) -> InboundPeer:
     raise AssertionError("this side only dials")
 
 
+async def _loses_nobody(server_id: str) -> None:
+    raise AssertionError("this side is anonymous")
+
+
 @attrs.define(eq=False, kw_only=True)
 class Node:
     """What all connections of one server share: an application, or a lone `serve_*`."""
@@ -57,6 +65,7 @@ class Node:
     name: str = ""
     """The application's; empty: any name that a dialler wants will do."""
     create_peer: CreatePeer = _accepts_nobody
+    server_lost: Callable[[str], Awaitable[None]] = _loses_nobody
     config: PeerConfig
     server_id: str = ""
     version: str = ""
@@ -65,6 +74,9 @@ class Node:
     peers: Peers = attrs.field(factory=Peers)
     journal: Journal = attrs.field(factory=Journal)
     identity: Identity = attrs.field(init=False)
+    pairs: Pairs = attrs.field(init=False)
+    makers: dict[str, Callable[[], Peer]] = attrs.field(factory=dict, init=False)
+    """What makes the peer of a server that this one dials as well, by its id."""
     living: dict[int, tuple[Peer, bool]] = attrs.field(factory=dict, init=False)
     """The peers that are welcomed and not over; True for those that we dialled.
 
@@ -88,9 +100,27 @@ class Node:
     def __attrs_post_init__(self) -> None:
         new = self.runtime.new_instance_id()
         self.identity = Identity(new, self.server_id, self.version)
+        self.pairs = Pairs(self.identity, self._lost)
         self.handshaking = {False: 0, True: 0}
 
     # -- the life of a connection --
+
+    def make_peer(self, request: InitRequest) -> InboundPeer:
+        """Make the peer of a connection that wants in; an exception says no."""
+        maker = self.makers.get(request.server_id) if request.server_id else None
+        if maker is None:
+            peer = self.create_peer(request)
+            if isinstance(peer, InboundPeer):
+                return peer
+            raise TypeError(f"create_peer made {peer!r}, which is no InboundPeer")
+        shared = maker()
+        if isinstance(shared, InboundPeer):
+            return shared
+        raise ConnectionRejectedError(
+            CloseCode.IDENTITY,
+            f"{self.server_id!r} dials {request.server_id!r} itself, by a link whose peer"
+            f" can't accept: derive {type(shared).__name__} from InboundPeer as well",
+        )
 
     def rejected(self, cause: FailureReason) -> None:
         """Count a connection that was turned away."""
@@ -116,14 +146,17 @@ class Node:
         if self.grace is not None:
             self._say_goodbye(peer, self.grace)
 
-    def ended(self, peer: Peer) -> None:
-        """Take note of a peer that is over, after its `on_disconnected`."""
-        del self.living[id(peer)]
+    def ended(self, peer: Peer, *, was_connected: bool) -> None:
+        """Take note of a peer that is over, with its hooks, if they have run."""
+        _, was_dialled = self.living.pop(id(peer))
         session = peer._session
         assert session is not None
         reason = session.connection.ending.reason
         assert reason is not None
-        self._ends[reason] += 1
+        if was_connected:
+            self._ends[reason] += 1
+        elif not was_dialled:
+            self.rejected(FailureReason.CLOSED_DURING_HANDSHAKE)
         closed = attrs.evolve(
             session.statistics(), round_trip_time=None, bytes_waiting=0
         )
@@ -136,6 +169,14 @@ class Node:
     def hook_runs(self, peer: Peer, hook: str, why: str = "") -> None:
         """Let the runtime know of a hook, which may be a test's."""
         self.runtime.hook_runs(self.name, peer.server_id, hook, why)
+
+    async def _lost(self, server_id: str) -> None:
+        """Tell the application that a server will not come back as the same."""
+        if not self.peers.is_closed:
+            hook = partial(self.server_lost, server_id)
+            await run_last_hook(
+                hook, self.name, "server_lost", self.config.hook_timeout
+            )
 
     # -- the end of all --
 

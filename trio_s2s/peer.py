@@ -1,6 +1,6 @@
 """What applications subclass: hooks, handlers, and the calls to the other side."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, ClassVar, NoReturn, TypeVar, TypeVarTuple, overload
 
 import trio
@@ -39,11 +39,11 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
     Photon: `S2SPeerBase`.
     """
 
-    # Everything has a default in the class, so that a subclass may forget `super()`.
+    # All has a default in the class, so that a subclass may forget `super()`.
     server_id: str = ""
     """The other side's name; empty: it is anonymous."""
     resumed: bool = False
-    """Whether the other side remembers this very server from before."""
+    """Whether both sides remember each other from before."""
     local_address: str = ""
     """This side's address, as `host:port`, or a path, or empty."""
     remote_address: str = ""
@@ -51,10 +51,14 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
     response_object: Any = None
     """The acceptor sets it in `__init__` or `create_peer`; the dialler reads it from
     `on_connected` on. Photon: `ResponseObject`."""
+    groups: Collection[str] = ()
+    """For `application.peers`; to be set until `on_connected` has finished."""
 
     _handlers: ClassVar[HandlerTable] = HandlerTable()
     _session: Session | None = None
     _is_claimed: bool = False
+    _link: object | None = None
+    """The link that has made it, if one has."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the marked methods; a wrong definition is a TypeError here."""

@@ -22,7 +22,7 @@ class Peers:
         self._peers: dict[int, Peer] = {}
         self._by_id: dict[str, Peer] = {}
         self._moved = trio.lowlevel.ParkingLot()
-        self._is_closed = False
+        self.is_closed: bool = False
 
     def __iter__(self) -> Iterator[Peer]:
         """Go through those that are connected now."""
@@ -44,23 +44,34 @@ class Peers:
         """Give the peer of the server with this id, None if it is not connected."""
         return self._by_id.get(server_id)
 
-    async def wait_for(self, server_id: str) -> Peer:
+    def group(self, name: str) -> list[Peer]:
+        """Give those of a group that are connected now, see `Peer.groups`."""
+        return [peer for peer in self if name in peer.groups]
+
+    async def wait_for(self, server_id: str = "", *, group: str = "") -> Peer:
         """Wait until the server with this id is connected, and give its peer.
 
+        Or until one of a group is, which may be there already.
         Raises PeerDisconnectedError (NOT_CONNECTED) when this server stops.
         """
+        if bool(server_id) == bool(group):
+            raise TypeError("wait_for takes the id of a server, or group=")
         await trio.lowlevel.checkpoint()
-        while (peer := self.get(server_id)) is None:
-            await self.change(f"server {server_id!r}")
-        return peer
+        while not (found := self._find(server_id, group)):
+            await self.change(f"group {group!r}" if group else f"server {server_id!r}")
+        return found[0]
+
+    def _find(self, server_id: str, group: str) -> list[Peer]:
+        peer = self.get(server_id)
+        return [peer] if peer is not None else self.group(group) if group else []
 
     # -- for the package --
 
     async def change(self, awaited: str) -> None:
         """Wait until somebody comes or goes; an error once nobody will."""
-        if not self._is_closed:
+        if not self.is_closed:
             await self._moved.park()
-        if self._is_closed:
+        if self.is_closed:
             reason = DisconnectReason.NOT_CONNECTED
             raise PeerDisconnectedError(reason, f"{awaited}: this server has stopped")
 
@@ -83,5 +94,5 @@ class Peers:
 
     def close(self) -> None:
         """Tell those who wait that nobody will come any more."""
-        self._is_closed = True
+        self.is_closed = True
         self._moved.unpark_all()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import trio
 
 from trio_s2s.acceptor import Acceptor
+from trio_s2s.backoff import Backoff, Fixed
 from trio_s2s.dialler import Dialler
 from trio_s2s.errors import ListenError
 from trio_s2s.journal import log
@@ -34,10 +35,17 @@ class Running:
         """Set when it begins to stop."""
         self._nursery = nursery
         self._links: list[Link[Any]] = []
+        self._remembering = trio.CancelScope()
         self._listeners: dict[trio.abc.Listener[Any], trio.CancelScope] = {}
         self._may_accept = trio.Event()
         # What is opened in a handler must not inherit what belongs to one request.
         self._context = contextvars.copy_context()
+        if node.server_id:
+            self._start(self._remember, "memory of servers that were lost")
+
+    async def _remember(self) -> None:
+        with self._remembering:
+            await self.node.pairs.forget_in_time()
 
     def open(self) -> None:
         """Let the listeners accept: `setup` has finished."""
@@ -68,10 +76,14 @@ class Running:
         # The other listeners of this server live on.
         log.error("%s: %s", self.node.name, error)
 
-    def link(self, dialler: Dialler, create_peer: Callable[[], P]) -> Link[P]:
+    def link(
+        self, dialler: Dialler, create_peer: Callable[[], P], retry: Backoff | Fixed
+    ) -> Link[P]:
         """Keep a connection, as a task."""
-        link = Link(dialler, create_peer)
+        link = Link(dialler, create_peer, retry)
         self._links.append(link)
+        if dialler.server_id:
+            self.node.makers.setdefault(dialler.server_id, link.make_peer)
         self._start(link.keep, f"link to {dialler.where}")
         return link
 
@@ -86,6 +98,7 @@ class Running:
             accepting.cancel(reason="the application stops")
         for link in self._links:
             link.stop()
+        self._remembering.cancel(reason="the application stops")
         self.node.stop(grace)
         # Only now, or they would seem to be broken; who is cancelled leaves it to them.
         for listener in list(self._listeners):

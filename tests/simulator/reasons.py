@@ -10,6 +10,8 @@ STILL: Final = TORN | {
     Reason.HEARTBEAT_TIMEOUT,
     Reason.WRITE_TIMEOUT,
     Reason.REPORTED_BY_PEER,
+    Reason.REPLACED,
+    Reason.PEER_RESTARTED,
 }
 """Nothing comes for a while: who notices first says so, or goes."""
 SLOW: Final = STILL - {Reason.HEARTBEAT_TIMEOUT}
@@ -33,7 +35,7 @@ EXPLAINS: Final = {
     "end": TORN,
     "cut_after": TORN,
     "cut_after_reset": TORN,
-    "kill": TORN,
+    "kill": TORN | {Reason.PEER_RESTARTED},
     "kill_silently": STILL,
     "stop": set[Reason](),
     "refuse": set[Reason](),

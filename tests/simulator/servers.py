@@ -185,8 +185,9 @@ class Server(Application):
         for source, target in self.options.links():
             if source == self.server_id:
                 make = partial(self.make_peer, target)
-                link = self.connect_tcp(target, PORT, make, insecure=True)
-                self.links[target] = link
+                self.links[target] = self.connect_tcp(
+                    target, PORT, make, server_id=target, insecure=True
+                )
 
     def make_peer(self, target: str) -> SimPeer:
         """Make a peer for a link."""

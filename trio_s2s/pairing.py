@@ -1,0 +1,127 @@
+"""Which connection of two named servers stays: the rule, and what it looks at.
+
+Both may dial at once, and one may come back while its old connection is half dead.
+Each side decides alone, by what it sees, and both come to the same end: an acceptor by
+`rival` when a HELLO comes, a dialler by `settle` when its WELCOME comes.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from trio_s2s.codes import CloseCode, DisconnectReason
+from trio_s2s.connection import Connection
+from trio_s2s.errors import ConnectionRejectedError
+from trio_s2s.fields import Identity
+from trio_s2s.runtime import timer
+
+__all__ = ["Hold", "refusal", "rival", "settle"]
+
+ANSWER: Final = 1.0
+"""Seconds that a connection has to answer when another one wants its place."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Hold:
+    """One connection of a pair, as one of its two servers sees it."""
+
+    server_id: str = ""
+    """Of the other server; empty if one of both is anonymous: any number will do."""
+    instance_id: bytes = b""
+    address: str = ""
+    """Where the other server is, for people."""
+    is_confirmed: bool = True
+    """Whether the dialler uses it; only an acceptor has to find out."""
+    siblings: list["Hold"] = attrs.field(factory=list)
+    """The connections of the same pair, with this one."""
+    resumed: bool = False
+    """Whether both sides remember each other."""
+    _connection: Connection | None = None
+    _farewell: tuple[DisconnectReason, str, CloseCode] | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its end has begun."""
+        connection = self._connection
+        is_over = connection is not None and connection.ending.reason is not None
+        return is_over or self._farewell is not None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it ends because one side has no need of the other any more."""
+        connection = self._connection
+        return connection is not None and connection.ending.is_for_good
+
+    def attach(self, connection: Connection) -> None:
+        """Give it its connection, which works."""
+        self._connection = connection
+        if not self.is_confirmed:
+            connection.first_message = self.confirm
+        if self._farewell is not None:
+            connection.fail(*self._farewell)
+
+    def confirm(self) -> None:
+        """Take note that the dialler uses it, unless it comes second."""
+        if (other := rival(self.siblings)) is not None:
+            # Two servers of one name came at the same time.
+            self.drop(f"{other} is connected already", CloseCode.DUPLICATE)
+        self.is_confirmed = not self.is_gone
+
+    def drop(self, text: str, code: CloseCode) -> None:
+        """End it in favour of another one."""
+        if self.is_gone:
+            return
+        reason = DisconnectReason.REPLACED
+        if code is CloseCode.PEER_RESTARTED:
+            reason = DisconnectReason.PEER_RESTARTED
+        self._farewell = reason, text, code
+        if self._connection is not None:
+            self._connection.fail(*self._farewell)
+
+    async def answers(self) -> bool:
+        """Ask the other side for a sign of life, and wait for it."""
+        connection = self._connection
+        if connection is None:
+            return True  # It has just been made.
+        heartbeat = connection.heartbeat
+        if not heartbeat.is_asking:
+            connection.ping()
+        with timer(ANSWER):
+            while heartbeat.is_asking and not self.is_gone:
+                await heartbeat.moved.park()
+        return not (heartbeat.is_asking or self.is_gone)
+
+    def __str__(self) -> str:
+        """Say where it leads, for people."""
+        return f"the connection with {self.address or 'it'}"
+
+
+def rival(holds: Iterable[Hold]) -> Hold | None:
+    """Find whom an acceptor must ask before it lets another one in."""
+    return next((one for one in holds if one.is_confirmed and not one.is_gone), None)
+
+
+def settle(own_id: str, other_id: str, holds: Iterable[Hold]) -> list[Hold] | None:
+    """Decide on a connection that this side has dialled and that is welcome now.
+
+    Gives those that go in its favour, or None if it goes itself: where another one is
+    in use, or where the other side dials as well, and has the higher id.
+    """
+    others = [one for one in holds if not one.is_gone]
+    if any(one.is_confirmed for one in others):
+        return None
+    return None if others and own_id.encode() < other_id.encode() else others
+
+
+def refusal(old: Hold, dialler: Identity, address: str) -> ConnectionRejectedError:
+    """Say why a dialler is not let in, in whose place another connection answers."""
+    name = dialler.server_id
+    if old.instance_id == dialler.instance_id:
+        text = f"server {name!r} is connected already, from {old.address}"
+        return ConnectionRejectedError(CloseCode.DUPLICATE, text)
+    text = (
+        f"another server, at {old.address}, is connected as {name!r};"
+        f" this one is at {address}"
+    )
+    return ConnectionRejectedError(CloseCode.NAME_IN_USE, text)

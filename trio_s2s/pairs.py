@@ -1,0 +1,222 @@
+"""The pairs that a named server is in: one connection each, and what is known.
+
+The hooks of one pair never overlap, whatever connection they belong to.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from trio_s2s.codes import CloseCode, FailureReason
+from trio_s2s.errors import ConnectionFailedError, ConnectionRejectedError
+from trio_s2s.fields import Identity
+from trio_s2s.pairing import Hold, refusal, rival, settle
+from trio_s2s.runtime import now, timer
+
+__all__ = ["Pairs"]
+
+
+class _Pair:
+    """This server and another one, by its name: their connections, and what is known.
+
+    That the other side is known outlasts a connection for a while. Should it come back
+    meanwhile as the same instance, and know this one as well, it is *resumed*.
+    """
+
+    def __init__(self, server_id: str, lost: Callable[[str], Awaitable[None]]) -> None:
+        self.server_id = server_id
+        self.holds: list[Hold] = []
+        self.known: bytes = b""
+        """The instance of the other server that was connected, until it is lost."""
+        self.due: float = math.inf
+        """When it is lost, unless it comes back."""
+        self.pins: int = 0
+        """Attempts to connect under way that said whom they remember."""
+        self._lost = lost
+        self._hooks_run = False
+        self._hooks_end = trio.lowlevel.ParkingLot()
+
+    @property
+    def remembers(self) -> bytes:
+        """Who will be known still when the connections that end now are over."""
+        return b"" if any(hold.is_left for hold in self.holds) else self.known
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing goes on that would decide who is known."""
+        return not (self.holds or self.pins or self._hooks_run)
+
+    def hold(
+        self, other: Identity, address: str, *, resumed: bool, is_confirmed: bool
+    ) -> Hold:
+        """Make a place for one more connection."""
+        hold = Hold(
+            server_id=other.server_id,
+            instance_id=other.instance_id,
+            address=address,
+            is_confirmed=is_confirmed,
+            resumed=resumed,
+            siblings=self.holds,
+        )
+        self.holds.append(hold)
+        return hold
+
+    async def begin(self, hold: Hold) -> None:
+        """Wait for the end of the last connection's hooks; then it is this one's turn.
+
+        Who has waited for it must call `end`.
+        """
+        while self._hooks_run:
+            await self._hooks_end.park()
+        self._hooks_run = True
+        try:
+            if not hold.resumed:
+                await self._forget()
+        except BaseException:
+            self._let_next()
+            raise
+        self.known, self.due = hold.instance_id, math.inf
+
+    async def end(self, ttl: float) -> None:
+        """Let the next one begin; the other server is known for so many seconds."""
+        self.due = now() + ttl
+        try:
+            if ttl <= 0:
+                await self._forget()
+        finally:
+            self._let_next()
+
+    def expires(self) -> bool:
+        """Whether it was away for too long; then the caller must await `end(0)`."""
+        if not self.is_idle or now() < self.due:
+            return False
+        self._hooks_run = True
+        return True
+
+    async def _forget(self) -> None:
+        if self.known:
+            self.known, self.due = b"", math.inf
+            await self._lost(self.server_id)
+
+    def _let_next(self) -> None:
+        self._hooks_run = False
+        self._hooks_end.unpark()
+
+
+class Pairs:
+    """All pairs that one server is in."""
+
+    def __init__(
+        self, identity: Identity, lost: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._own = identity
+        self._lost = lost
+        self._pairs: dict[str, _Pair] = {}
+        self._moved = trio.lowlevel.ParkingLot()
+
+    # -- the rule --
+
+    async def admit(self, dialler: Identity, address: str, known: bytes) -> Hold:
+        """Find a place for a dialler that wants in, or raise ConnectionRejectedError.
+
+        A connection that is there already keeps its place if it answers. `known` is the
+        instance that the dialler remembers.
+        """
+        while (pair := self._of(dialler)) and (old := rival(pair.holds)) is not None:
+            if await old.answers():
+                raise refusal(old, dialler, address)
+            code = CloseCode.REPLACED
+            if old.instance_id != dialler.instance_id:
+                code = CloseCode.PEER_RESTARTED
+            old.drop(f"a connection from {address or 'elsewhere'} took over", code)
+        if pair is None:
+            return Hold()
+        is_known = pair.remembers == dialler.instance_id
+        resumed = is_known and known == self._own.instance_id
+        return pair.hold(dialler, address, resumed=resumed, is_confirmed=False)
+
+    def settle(self, acceptor: Identity, address: str, *, resumed: bool) -> Hold:
+        """Find a place for a connection that is welcome there.
+
+        Raises ConnectionFailedError (DUPLICATE) if it is not needed.
+        """
+        pair = self._of(acceptor)
+        if pair is None:
+            return Hold()
+        losers = settle(self._own.server_id, acceptor.server_id, pair.holds)
+        if losers is None:
+            text = f"server {acceptor.server_id!r} is connected to this one already"
+            raise ConnectionFailedError(text, FailureReason.DUPLICATE)
+        for loser in losers:
+            loser.drop("the one that was dialled here stays", CloseCode.DUPLICATE)
+        self.moved()
+        return pair.hold(acceptor, address, resumed=resumed, is_confirmed=True)
+
+    async def begin(self, hold: Hold) -> None:
+        """Wait until the hooks of this connection may run; then `end` is due."""
+        if hold.server_id:
+            await self._pairs[hold.server_id].begin(hold)
+
+    async def end(self, hold: Hold, ttl: float) -> None:
+        """Take note that its hooks have run; the server stays known for a while."""
+        if hold.server_id:
+            await self._pairs[hold.server_id].end(ttl)
+
+    def release(self, hold: Hold) -> None:
+        """Take note that a connection is over."""
+        if hold.server_id:
+            hold.siblings.remove(hold)
+            self.moved()
+
+    def moved(self) -> None:
+        """Let those look again who wait for something here."""
+        self._moved.unpark_all()
+
+    async def until_free(self, server_id: str) -> bool:
+        """Wait until a server is not connected; False if there was no need to."""
+        has_waited = False
+        while (pair := self._pairs.get(server_id)) and rival(pair.holds):
+            has_waited = True
+            await self._moved.park()
+        return has_waited
+
+    def _of(self, other: Identity) -> _Pair | None:
+        if not (self._own.server_id and other.server_id):
+            return None
+        if other.server_id == self._own.server_id:
+            text = f"both servers are named {other.server_id!r}"
+            raise ConnectionRejectedError(CloseCode.NAME_IN_USE, text)
+        if other.server_id not in self._pairs:
+            self._pairs[other.server_id] = _Pair(other.server_id, self._lost)
+        return self._pairs[other.server_id]
+
+    # -- who is known --
+
+    @contextmanager
+    def remembered(self, server_id: str) -> Iterator[bytes]:
+        """Give the instance of a server that is known, and keep it so for a block."""
+        pair = self._pairs.get(server_id)
+        if pair is None:
+            yield b""
+            return
+        pair.pins += 1
+        try:
+            yield pair.remembers
+        finally:
+            pair.pins -= 1
+            self.moved()
+
+    async def forget_in_time(self) -> None:
+        """Forget every server that has been away for too long, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                for pair in [one for one in self._pairs.values() if one.is_idle]:
+                    if not pair.known:
+                        del self._pairs[pair.server_id]
+                    elif pair.expires():
+                        nursery.start_soon(pair.end, 0)
+                dues = (one.due for one in self._pairs.values() if one.is_idle)
+                with timer(min(dues, default=math.inf) - now()):
+                    await self._moved.park()
