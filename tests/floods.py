@@ -42,9 +42,7 @@ from trio_s2s.codec import pack
 from trio_s2s.codes import Kind
 from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import (
-    hello,
-)
+from trio_s2s.handshake import hello
 
 MIB = 1024 * 1024
 CONFIG = PeerConfig()

@@ -38,11 +38,7 @@ from trio_s2s.errors import RemoteProtocolError
 from trio_s2s.fields import Identity
 from trio_s2s.forms import Message
 from trio_s2s.framing import FrameDecoder, encode_frame
-from trio_s2s.handshake import (
-    read_answer,
-    read_hello,
-    welcome,
-)
+from trio_s2s.handshake import read_answer, read_hello, welcome
 from trio_s2s.protocol import Protocol
 
 CONFIG = PeerConfig()

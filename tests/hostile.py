@@ -34,9 +34,7 @@ from trio_s2s.errors import RemoteProtocolError
 from trio_s2s.fields import Identity
 from trio_s2s.forms import Message
 from trio_s2s.framing import FrameDecoder, encode_frame
-from trio_s2s.handshake import (
-    hello,
-)
+from trio_s2s.handshake import hello
 from trio_s2s.protocol import Protocol
 
 SECRET = "hunter2"

@@ -1,6 +1,7 @@
 """Twin of `backoff.py`."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from trio_s2s import Backoff, Fixed
 from trio_s2s.backoff import Attempts
 
 
-def asked(policy: Backoff | Fixed = Backoff()) -> tuple[Attempts, list[float]]:
+def asked(policy: Backoff | Fixed) -> tuple[Attempts, list[float]]:
     """Give the attempts of a link, and the bounds between which it has drawn."""
     bounds: list[float] = []
 
@@ -20,7 +21,7 @@ def asked(policy: Backoff | Fixed = Backoff()) -> tuple[Attempts, list[float]]:
 
 
 def test_bound_of_failures_doubles_up_to_the_cap() -> None:
-    attempts, bounds = asked()
+    attempts, bounds = asked(Backoff())
     assert [attempts.after_failure() for _ in range(5)] == [0.5, 1, 1.5, 1.5, 1.5]
     assert bounds == [1, 2, 3, 3, 3]
     assert attempts.failures == 5
@@ -34,13 +35,13 @@ def test_bound_stays_at_the_cap_for_ever() -> None:
 
 
 def test_refusal_for_good_waits_for_the_cap_at_once() -> None:
-    attempts, bounds = asked()
+    attempts, bounds = asked(Backoff())
     assert attempts.after_failure(is_final=True) == 3
     assert bounds == []
 
 
 def test_loss_after_a_stable_time_begins_anew() -> None:
-    attempts, bounds = asked()
+    attempts, bounds = asked(Backoff())
     for _ in range(3):
         attempts.after_failure()
     assert attempts.after_loss(10) == 0.5
@@ -50,7 +51,7 @@ def test_loss_after_a_stable_time_begins_anew() -> None:
 
 
 def test_connection_that_did_not_last_counts_as_a_failure() -> None:
-    attempts, bounds = asked()
+    attempts, bounds = asked(Backoff())
     for _ in range(4):
         attempts.after_loss(9.9)
     assert bounds == [1, 2, 3, 3]
@@ -71,11 +72,11 @@ def test_loss_never_waits_longer_than_the_cap() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "3", True, None])
-def test_wrong_times_are_refused(value: object) -> None:
+def test_wrong_times_are_refused(value: Any) -> None:
     for make in (
-        lambda: Backoff(first=value),  # type: ignore[arg-type]
-        lambda: Backoff(cap=value),  # type: ignore[arg-type]
-        lambda: Fixed(value),  # type: ignore[arg-type]
+        lambda: Backoff(first=value),
+        lambda: Backoff(cap=value),
+        lambda: Fixed(value),
     ):
         with pytest.raises(ValueError, match="is a number of seconds above 0, not"):
             make()

@@ -137,20 +137,20 @@ async def visit(
 
 
 async def nursery_of_a_listener(world: World, strike: Injector) -> None:
-    async with trio.open_nursery() as outer:
-        async with trio.open_nursery() as nursery:
-            await start_serving(nursery, world)
-            started = [trio.Event() for _ in range(3)]
-            for event in started:
-                outer.start_soon(visit, world.open, event)
-            strike.aim(nursery.cancel_scope)
-            for event in started:
-                await event.wait()
-            await trio.sleep(1)
-            strike.rest()
-            nursery.cancel_scope.cancel()
-        ends = [peer.record[-1] for peer in world.peers if peer.record]
-        assert set(ends) <= CANCELLED_ENDS, ends
+    async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
+        await start_serving(nursery, world)
+        started = [trio.Event() for _ in range(3)]
+        for event in started:
+            outer.start_soon(visit, world.open, event)
+        strike.aim(nursery.cancel_scope)
+        for event in started:
+            await event.wait()
+        await trio.sleep(1)
+        strike.rest()
+        nursery.cancel_scope.cancel()
+    ends = [peer.record[-1] for peer in world.peers if peer.record]
+    # Nobody may have accepted them.
+    assert set(ends) <= CANCELLED_ENDS | {"failed HANDSHAKE_TIMEOUT"}, ends
 
 
 class Hub(Application):

@@ -31,10 +31,7 @@ from trio_s2s.codes import Kind
 from trio_s2s.dialler import Dialler as HowToDial
 from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import (
-    reject,
-    welcome,
-)
+from trio_s2s.handshake import reject, welcome
 from trio_s2s.node import Node
 from trio_s2s.tasktree import task_tree
 

@@ -33,10 +33,7 @@ from trio_s2s import (
 from trio_s2s.codes import Kind
 from trio_s2s.fields import Identity
 from trio_s2s.forms import Message
-from trio_s2s.handshake import (
-    reject,
-    welcome,
-)
+from trio_s2s.handshake import reject, welcome
 
 Clock = trio.testing.MockClock
 

@@ -49,10 +49,7 @@ from trio_s2s.codec import pack
 from trio_s2s.codes import CloseCode, Kind
 from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import (
-    hello,
-    welcome,
-)
+from trio_s2s.handshake import hello, welcome
 
 Clock = trio.testing.MockClock
 DECODE = DisconnectReason.DECODE_ERROR
@@ -110,9 +107,7 @@ PLACES: dict[str, tuple[bytes, bytes]] = {
 }
 WRONG = {
     **{name: EVENT + b"\x81\0" + value for name, value in TEXTS.items()},
-    **{
-        f"{name} as a key": EVENT + b"\x81" + key + b"\0" for name, key in TEXTS.items()
-    },
+    **{f"{name} as key": EVENT + b"\x81" + key + b"\0" for name, key in TEXTS.items()},
     "B01 text of a goodbye": b"\x95\x0c\0\xa1\xff\0\xc2",
     **{name: EVENT + b"\x81\0" + value for name, value in EXTENSIONS.items()},
     **{

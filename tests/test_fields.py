@@ -29,8 +29,15 @@ def test_fields_are_read_as_they_were_written() -> None:
 
 @pytest.mark.parametrize(
     ("name", "is_valid"),
-    [("", True), ("gs-1.eu_2", True), ("a" * 64, True), ("a" * 65, False), ("ü", False)]
-    + [("a b", False), ("a\n", False)],
+    [
+        ("", True),
+        ("gs-1.eu_2", True),
+        ("a" * 64, True),
+        ("a" * 65, False),
+        ("ü", False),
+        ("a b", False),
+        ("a\n", False),
+    ],
 )
 def test_names_have_a_grammar(name: str, is_valid: bool) -> None:
     assert valid_server_id(name) is is_valid

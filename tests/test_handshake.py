@@ -16,13 +16,7 @@ from trio_s2s.errors import (
     LocalProtocolError,
 )
 from trio_s2s.fields import Identity, valid_server_id
-from trio_s2s.handshake import (
-    hello,
-    read_answer,
-    read_hello,
-    reject,
-    welcome,
-)
+from trio_s2s.handshake import hello, read_answer, read_hello, reject, welcome
 from trio_s2s.windows import Limits
 
 CONFIG = PeerConfig()

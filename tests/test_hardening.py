@@ -44,9 +44,7 @@ from trio_s2s.codec import pack
 from trio_s2s.connection import TURN
 from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import (
-    welcome,
-)
+from trio_s2s.handshake import welcome
 from trio_s2s.windows import weigh
 
 Clock = trio.testing.MockClock

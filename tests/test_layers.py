@@ -31,7 +31,7 @@ ROWS = (
     ("calls",),
     ("connection", "tasks"),
     ("pairing",),
-    ("pairs",),
+    ("partners",),
     ("session",),
     ("peer",),
     ("jobs", "bounded", "broadcast", "registry"),

@@ -19,11 +19,7 @@ from trio_s2s.codes import Kind
 from trio_s2s.config import PeerConfig
 from trio_s2s.fields import Identity
 from trio_s2s.framing import FrameDecoder, encode_frame
-from trio_s2s.handshake import (
-    hello,
-    reject,
-    welcome,
-)
+from trio_s2s.handshake import hello, reject, welcome
 
 PAGE = Path(__file__).parent.parent / "docs" / "protocol.md"
 ROWS = re.findall(

@@ -65,9 +65,7 @@ from trio_s2s import (
     serve_tcp,
 )
 from trio_s2s.fields import Identity
-from trio_s2s.handshake import (
-    welcome,
-)
+from trio_s2s.handshake import welcome
 
 R = FailureReason
 

@@ -50,9 +50,7 @@ from trio_s2s import (
 from trio_s2s.codec import pack
 from trio_s2s.fields import Identity
 from trio_s2s.framing import encode_frame
-from trio_s2s.handshake import (
-    hello,
-)
+from trio_s2s.handshake import hello
 
 R = FailureReason
 GONE = R.CLOSED_DURING_HANDSHAKE

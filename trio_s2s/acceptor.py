@@ -180,13 +180,13 @@ class Acceptor:
         node = self._choose(hello.application_name)
         with node.welcomes():
             peer = _make_peer(node, hello, stream)
-            hold = await node.pairs.admit(
+            hold = await node.partners.admit(
                 hello.identity, peer.init_request.remote_address, hello.known
             )
             try:
                 await self._welcome(node, peer, hold, stream)
             except BaseException:
-                node.pairs.release(hold)
+                node.partners.release(hold)
                 raise
             return Life.begin(
                 peer,

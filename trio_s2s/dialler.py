@@ -85,7 +85,7 @@ class Dialler:
         self.hello()
         self.node.handshaking[True] += 1
         try:
-            with self.node.pairs.remembered(whom) as known:
+            with self.node.partners.remembered(whom) as known:
                 return await self._connect(peer, self.hello(known))
         except ConnectionFailedError as error:
             self.node.failed(error.reason)
@@ -166,11 +166,11 @@ class Dialler:
                 FailureReason.IDENTITY_MISMATCH,
             )
         try:
-            return self.node.pairs.settle(
+            return self.node.partners.settle(
                 identity, self.address, resumed=welcome.resumed
             )
         except ConnectionFailedError as error:
-            await send_frame(stream, leave(str(error)))
+            await send_frame(stream, leave(str(error)))  # noqa: ASYNC120  it may go
             raise
 
     def _welcomed(

@@ -137,7 +137,7 @@ class Life:
                         self._connect, dispatcher, task_status, name="on_connected"
                     )
                     await self.ending.has_begun.wait()
-                    self._node.pairs.moved()
+                    self._node.partners.moved()
                     await self._drain(dispatcher)
             finally:
                 try:
@@ -146,7 +146,7 @@ class Life:
                     with trio.CancelScope(shield=True):
                         await self._end(io, session, dispatcher)  # noqa: ASYNC102  shielded
                 finally:
-                    self._node.pairs.release(self._hold)
+                    self._node.partners.release(self._hold)
                     self._node.ended(self._peer, was_connected=self._was_connected)
                     session.finished.set()
         self._raise_errors()
@@ -158,7 +158,7 @@ class Life:
             lambda: not hold.is_confirmed and ending.reason is None
         )
         if hold.is_confirmed:
-            await self._node.pairs.begin(hold)
+            await self._node.partners.begin(hold)
         self._was_connected = self._is_connecting = hold.is_confirmed
         return hold.is_confirmed
 
@@ -169,6 +169,7 @@ class Life:
     ) -> None:
         limit = self._config.connected_timeout
         place = ""
+        has_finished = False
         if not self._is_dialled:
             in_acceptor_hook.set(self._peer)
         failed = partial(self._task_failed, name="on_connected")
@@ -177,6 +178,7 @@ class Life:
                 try:
                     self._node.hook_runs(self._peer, "on_connected")
                     await self._peer.on_connected()
+                    has_finished = True
                 except BaseException as error:
                     place = where_waiting(error)
                     raise
@@ -186,6 +188,7 @@ class Life:
         if scope.cancelled_caught:
             text = f"on_connected took more than {limit:g} s (connected_timeout)"
             self._fail(f"{text}, waiting at {place}", text)
+        if not has_finished:
             return
         if self.ending.reason is None:
             self._was_started = True
@@ -269,7 +272,7 @@ class Life:
                 self._config.hook_timeout,
                 self._errors.append if self._raises else None,
             )
-            await self._node.pairs.end(self._hold, self._known_for)
+            await self._node.partners.end(self._hold, self._known_for)
         await self._connection.closed.wait()
 
     @property

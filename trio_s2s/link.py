@@ -166,7 +166,8 @@ class Link(Generic[P]):
         self._dialling.cancel(reason="the application stops")
 
     async def _connect_unless_paired(self) -> Life | None:
-        if await self._dialler.node.pairs.until_free(self._whom):
+        self._is_connecting = False
+        if await self._dialler.node.partners.until_free(self._whom):
             # It was connected all the time, whoever has dialled.
             self._delay = self._attempts.after_loss(math.inf)
             return None

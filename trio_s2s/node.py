@@ -17,7 +17,7 @@ from trio_s2s.errors import ConnectionRejectedError
 from trio_s2s.fields import Identity
 from trio_s2s.journal import Journal
 from trio_s2s.messages import InitRequest
-from trio_s2s.pairs import Pairs
+from trio_s2s.partners import Partners
 from trio_s2s.peer import InboundPeer, Peer
 from trio_s2s.registry import Peers
 from trio_s2s.runtime import Runtime, current_runtime
@@ -55,7 +55,7 @@ def _accepts_nobody(init_request: InitRequest) -> InboundPeer:
 
 
 async def _loses_nobody(server_id: str) -> None:
-    raise AssertionError("this side is anonymous")
+    await trio.lowlevel.checkpoint()  # Who is anonymous knows nobody.
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -74,7 +74,7 @@ class Node:
     peers: Peers = attrs.field(factory=Peers)
     journal: Journal = attrs.field(factory=Journal)
     identity: Identity = attrs.field(init=False)
-    pairs: Pairs = attrs.field(init=False)
+    partners: Partners = attrs.field(init=False)
     makers: dict[str, Callable[[], Peer]] = attrs.field(factory=dict, init=False)
     """What makes the peer of a server that this one dials as well, by its id."""
     living: dict[int, tuple[Peer, bool]] = attrs.field(factory=dict, init=False)
@@ -100,7 +100,7 @@ class Node:
     def __attrs_post_init__(self) -> None:
         new = self.runtime.new_instance_id()
         self.identity = Identity(new, self.server_id, self.version)
-        self.pairs = Pairs(self.identity, self._lost)
+        self.partners = Partners(self.identity, self._lost)
         self.handshaking = {False: 0, True: 0}
 
     # -- the life of a connection --
@@ -118,7 +118,7 @@ class Node:
             return shared
         raise ConnectionRejectedError(
             CloseCode.IDENTITY,
-            f"{self.server_id!r} dials {request.server_id!r} itself, by a link whose peer"
+            f"{self.server_id!r} dials {request.server_id!r} itself, and that peer"
             f" can't accept: derive {type(shared).__name__} from InboundPeer as well",
         )
 

@@ -52,13 +52,12 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
     """The acceptor sets it in `__init__` or `create_peer`; the dialler reads it from
     `on_connected` on. Photon: `ResponseObject`."""
     groups: Collection[str] = ()
-    """For `application.peers`; to be set until `on_connected` has finished."""
+    """For `peers.group`; to be set until `on_connected` has finished."""
 
     _handlers: ClassVar[HandlerTable] = HandlerTable()
     _session: Session | None = None
     _is_claimed: bool = False
-    _link: object | None = None
-    """The link that has made it, if one has."""
+    _link: object | None = None  # The one that has made it.
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the marked methods; a wrong definition is a TypeError here."""
@@ -254,9 +253,8 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
             raise ending.error(None, what)
         session.check_home(describe(self))
         if send_parameters.encrypted and not session.connection.is_encrypted:
-            raise LocalProtocolError(
-                f"{what} must travel encrypted, and this connection has no TLS"
-            )
+            text = "must travel encrypted, and this connection has no TLS"
+            raise LocalProtocolError(f"{what} {text}")
         return session
 
     async def _ask(self, code: int, parameters: Parameters, name: str) -> Message:
@@ -265,11 +263,10 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         if in_acceptor_hook.get() is self:
             raise LocalProtocolError(
                 f"{what}: an acceptor's on_connected can't send requests to its own"
-                " peer, whose on_connected may wait for it; ask from start_soon"
+                " peer, which may wait for it; ask from start_soon"
             )
-        return await session.connection.calls.request(
-            session.call(code, parameters, name)
-        )
+        call = session.call(code, parameters, name)
+        return await session.connection.calls.request(call)
 
 
 class InboundPeer(Peer):

@@ -45,7 +45,7 @@ class Running:
 
     async def _remember(self) -> None:
         with self._remembering:
-            await self.node.pairs.forget_in_time()
+            await self.node.partners.forget_in_time()
 
     def open(self) -> None:
         """Let the listeners accept: `setup` has finished."""

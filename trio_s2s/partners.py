@@ -1,4 +1,4 @@
-"""The pairs that a named server is in: one connection each, and what is known.
+"""The servers that a named one knows: one connection with each, and who is remembered.
 
 The hooks of one pair never overlap, whatever connection they belong to.
 """
@@ -15,10 +15,10 @@ from trio_s2s.fields import Identity
 from trio_s2s.pairing import Hold, refusal, rival, settle
 from trio_s2s.runtime import now, timer
 
-__all__ = ["Pairs"]
+__all__ = ["Partners"]
 
 
-class _Pair:
+class _Partner:
     """This server and another one, by its name: their connections, and what is known.
 
     That the other side is known outlasts a connection for a while. Should it come back
@@ -105,15 +105,15 @@ class _Pair:
         self._hooks_end.unpark()
 
 
-class Pairs:
-    """All pairs that one server is in."""
+class Partners:
+    """All servers that one server knows."""
 
     def __init__(
         self, identity: Identity, lost: Callable[[str], Awaitable[None]]
     ) -> None:
         self._own = identity
         self._lost = lost
-        self._pairs: dict[str, _Pair] = {}
+        self._partners: dict[str, _Partner] = {}
         self._moved = trio.lowlevel.ParkingLot()
 
     # -- the rule --
@@ -124,45 +124,47 @@ class Pairs:
         A connection that is there already keeps its place if it answers. `known` is the
         instance that the dialler remembers.
         """
-        while (pair := self._of(dialler)) and (old := rival(pair.holds)) is not None:
+        while (partner := self._of(dialler)) and (
+            old := rival(partner.holds)
+        ) is not None:
             if await old.answers():
                 raise refusal(old, dialler, address)
             code = CloseCode.REPLACED
             if old.instance_id != dialler.instance_id:
                 code = CloseCode.PEER_RESTARTED
             old.drop(f"a connection from {address or 'elsewhere'} took over", code)
-        if pair is None:
+        if partner is None:
             return Hold()
-        is_known = pair.remembers == dialler.instance_id
+        is_known = partner.remembers == dialler.instance_id
         resumed = is_known and known == self._own.instance_id
-        return pair.hold(dialler, address, resumed=resumed, is_confirmed=False)
+        return partner.hold(dialler, address, resumed=resumed, is_confirmed=False)
 
     def settle(self, acceptor: Identity, address: str, *, resumed: bool) -> Hold:
         """Find a place for a connection that is welcome there.
 
         Raises ConnectionFailedError (DUPLICATE) if it is not needed.
         """
-        pair = self._of(acceptor)
-        if pair is None:
+        partner = self._of(acceptor)
+        if partner is None:
             return Hold()
-        losers = settle(self._own.server_id, acceptor.server_id, pair.holds)
+        losers = settle(self._own.server_id, acceptor.server_id, partner.holds)
         if losers is None:
             text = f"server {acceptor.server_id!r} is connected to this one already"
             raise ConnectionFailedError(text, FailureReason.DUPLICATE)
         for loser in losers:
             loser.drop("the one that was dialled here stays", CloseCode.DUPLICATE)
         self.moved()
-        return pair.hold(acceptor, address, resumed=resumed, is_confirmed=True)
+        return partner.hold(acceptor, address, resumed=resumed, is_confirmed=True)
 
     async def begin(self, hold: Hold) -> None:
         """Wait until the hooks of this connection may run; then `end` is due."""
         if hold.server_id:
-            await self._pairs[hold.server_id].begin(hold)
+            await self._partners[hold.server_id].begin(hold)
 
     async def end(self, hold: Hold, ttl: float) -> None:
         """Take note that its hooks have run; the server stays known for a while."""
         if hold.server_id:
-            await self._pairs[hold.server_id].end(ttl)
+            await self._partners[hold.server_id].end(ttl)
 
     def release(self, hold: Hold) -> None:
         """Take note that a connection is over."""
@@ -177,46 +179,46 @@ class Pairs:
     async def until_free(self, server_id: str) -> bool:
         """Wait until a server is not connected; False if there was no need to."""
         has_waited = False
-        while (pair := self._pairs.get(server_id)) and rival(pair.holds):
+        while (partner := self._partners.get(server_id)) and rival(partner.holds):
             has_waited = True
             await self._moved.park()
         return has_waited
 
-    def _of(self, other: Identity) -> _Pair | None:
+    def _of(self, other: Identity) -> _Partner | None:
         if not (self._own.server_id and other.server_id):
             return None
         if other.server_id == self._own.server_id:
             text = f"both servers are named {other.server_id!r}"
             raise ConnectionRejectedError(CloseCode.NAME_IN_USE, text)
-        if other.server_id not in self._pairs:
-            self._pairs[other.server_id] = _Pair(other.server_id, self._lost)
-        return self._pairs[other.server_id]
+        if other.server_id not in self._partners:
+            self._partners[other.server_id] = _Partner(other.server_id, self._lost)
+        return self._partners[other.server_id]
 
     # -- who is known --
 
     @contextmanager
     def remembered(self, server_id: str) -> Iterator[bytes]:
         """Give the instance of a server that is known, and keep it so for a block."""
-        pair = self._pairs.get(server_id)
-        if pair is None:
+        partner = self._partners.get(server_id)
+        if partner is None:
             yield b""
             return
-        pair.pins += 1
+        partner.pins += 1
         try:
-            yield pair.remembers
+            yield partner.remembers
         finally:
-            pair.pins -= 1
+            partner.pins -= 1
             self.moved()
 
     async def forget_in_time(self) -> None:
         """Forget every server that has been away for too long, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                for pair in [one for one in self._pairs.values() if one.is_idle]:
-                    if not pair.known:
-                        del self._pairs[pair.server_id]
-                    elif pair.expires():
-                        nursery.start_soon(pair.end, 0)
-                dues = (one.due for one in self._pairs.values() if one.is_idle)
+                for partner in [one for one in self._partners.values() if one.is_idle]:
+                    if not partner.known:
+                        del self._partners[partner.server_id]
+                    elif partner.expires():
+                        nursery.start_soon(partner.end, 0)
+                dues = (one.due for one in self._partners.values() if one.is_idle)
                 with timer(min(dues, default=math.inf) - now()):
                     await self._moved.park()
