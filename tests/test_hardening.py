@@ -451,6 +451,24 @@ async def test_short_visit_is_handled_to_its_end(autojump_clock: Clock) -> None:
     assert server.peer.record == ["note 1", "disconnected REMOTE_CLOSE"]
 
 
+async def test_on_connected_that_raises_after_a_short_visit_runs_no_handlers(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The simulator found it with seed 1097: such a connection was over already."""
+
+    class Raises(Worker):
+        async def on_connected(self) -> None:
+            await trio.sleep(1)
+            raise ValueError("too late")
+
+    async with linked(Raises) as (peer, server):
+        await peer.send_event(Note(1))
+        await peer.disconnect()
+        await server.peer.ended.wait()
+    assert server.peer.record == ["disconnected REMOTE_CLOSE"]
+    assert "on_connected raised" in caplog.text
+
+
 async def test_goodbye_fits_into_the_smallest_frame(autojump_clock: Clock) -> None:
     small = PeerConfig(max_frame=1024)
     async with linked(Worker, server_config=small) as (peer, server):

@@ -10,7 +10,7 @@ PATCHES = sorted(HERE.glob("*.patch"))
 
 
 def test_there_are_all_of_them() -> None:
-    assert [path.name[:2] for path in PATCHES] == [f"{n:02}" for n in range(1, 11)]
+    assert [path.name[:2] for path in PATCHES] == [f"{n:02}" for n in range(1, 16)]
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=[path.stem for path in PATCHES])

@@ -38,6 +38,42 @@ async def test_peers_are_found_by_id_and_by_themselves() -> None:
     assert list(peers) == [two, nameless]
 
 
+async def test_peers_are_found_by_their_groups() -> None:
+    peers = Peers()
+    one, two, three = peer("gs-1"), peer("gs-2"), peer("chat-1")
+    one.groups = two.groups = {"game", "eu"}
+    three.groups = ("chat",)
+    for each in one, two, three:
+        peers.add(each)
+    assert peers.group("game") == [one, two]
+    assert peers.group("chat") == [three]
+    assert peers.group("none") == []
+
+
+async def test_one_of_a_group_is_waited_for() -> None:
+    peers = Peers()
+    found = []
+
+    async def wait() -> None:
+        found.append(await peers.wait_for(group="chat"))
+
+    chat = peer("chat-1")
+    chat.groups = ["chat"]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await settled()
+        peers.add(peer("gs-1"))
+        await settled()
+        assert not found
+        peers.add(chat)
+    assert found == [chat]
+    with trio.testing.assert_checkpoints():
+        assert await peers.wait_for(group="chat") is chat
+    for wrong in {}, {"server_id": "a", "group": "b"}:
+        with pytest.raises(TypeError, match="the id of a server, or group="):
+            await peers.wait_for(**wrong)
+
+
 async def test_who_was_never_in_leaves_without_a_word() -> None:
     peers = Peers()
     peers.add(peer("gs-1"))

@@ -5,7 +5,7 @@ import pytest
 
 from tests.simulator.options import Options
 from tests.simulator.world import run_world
-from trio_s2s import PeerConfig
+from trio_s2s import Backoff, PeerConfig
 
 SLOW_LINE = Options(
     seed=73,
@@ -28,6 +28,7 @@ SLOW_LINE = Options(
         handler_wait=3.0,
         drain_timeout=0.5,
     ),
+    retry=Backoff(),
 )
 
 

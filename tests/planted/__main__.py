@@ -1,4 +1,6 @@
-"""Plants each fault, and counts in how many short runs the simulator finds it.
+"""Plants each fault, and counts in how many short runs it is found.
+
+Those from 11 on are looked for by races, the others by the simulator.
 
 `python -m tests.planted --bases 20` prints a line each; `--only 5` tries one of them.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FOLDERS = "trio_s2s", "tests"
+FIRST_FOR_RACES = "11"
 WANTED = 0.9
 """Of all runs, in how many each fault is to be found."""
 
@@ -28,10 +31,12 @@ def plant(patch: Path, folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True)
 
 
-def find(folder: Path, worlds: int, base: int) -> str:
-    """Run worlds until one shows a fault; give what it broke, or nothing."""
-    command = [sys.executable, "-m", "tests.simulator", "--short", "--until-found"]
-    command += ["--worlds", str(worlds), "--seed", str(base * 10_000), "--processes=1"]
+def find(folder: Path, worlds: int, base: int, *, by_races: bool = False) -> str:
+    """Run worlds, or races, until one shows a fault; give what it broke, or nothing."""
+    command = [sys.executable, "-m", "tests.simulator", "--short", "--worlds"]
+    if by_races:
+        command = [sys.executable, "-m", "tests.races", "--seeds"]
+    command += [str(worlds), "--seed", str(base * 10_000), "--until-found"]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False
     )
@@ -46,7 +51,8 @@ def try_out(patch: Path, bases: int, worlds: int) -> bool:
     with tempfile.TemporaryDirectory() as name:
         plant(patch, Path(name))
         with ThreadPoolExecutor(2) as pool:
-            look = partial(find, Path(name), worlds)
+            by_races = patch.name >= FIRST_FOR_RACES
+            look = partial(find, Path(name), worlds, by_races=by_races)
             found = [text for text in pool.map(look, range(1, bases + 1)) if text]
     took = time.monotonic() - began
     print(f"{len(found):3} of {bases}  {patch.stem:40} {took:5.0f} s", flush=True)

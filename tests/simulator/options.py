@@ -4,7 +4,7 @@ import random
 
 import attrs
 
-from trio_s2s import PeerConfig
+from trio_s2s import Backoff, PeerConfig
 
 WIDE = 64 * 1024
 RECOVERY = 30.0
@@ -30,6 +30,7 @@ class Options:
     both_dial: bool
     """Whether each of two servers keeps a link to the other."""
     config: PeerConfig
+    retry: Backoff
 
     @property
     def is_slow(self) -> bool:
@@ -70,6 +71,7 @@ def draw(seed: int, *, is_short: bool = False) -> Options:
         drain_timeout=rng.choice([0.5, 2.0]),
         hook_timeout=2.0,
         connected_timeout=5.0,
+        resume_ttl=rng.choice([2.0, 20.0, 60.0]),
     )
     latency, jitter = rng.choice([0.0, 0.001, 0.05]), rng.choice([0.0, 0.002, 0.2])
     slow = latency + jitter > 0.01
@@ -87,4 +89,5 @@ def draw(seed: int, *, is_short: bool = False) -> Options:
         hook_delay=rng.choice([0.0, 0.0, 0.3]),
         both_dial=rng.random() < 0.3,
         config=config,
+        retry=rng.choice([Backoff(), Backoff(0.5, 8.0), Backoff(3.0, 1.0)]),
     )

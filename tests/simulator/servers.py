@@ -11,6 +11,7 @@ import trio
 
 from tests.simulator.checker import Call, Checker, Life
 from tests.simulator.options import Options
+from tests.simulator.pairs import Pairs
 from trio_s2s import (
     Application,
     ConnectionFailedError,
@@ -88,6 +89,8 @@ class SimPeer(InboundPeer, OutboundPeer):
 
     async def on_connected(self) -> None:
         self.server.checker.connecting(self.life)
+        pairs, name = self.server.pairs, self.life.name
+        pairs.begins(self.server_id, name, resumed=self.resumed)
         await trio.sleep(self.server.draw() * self.server.options.hook_delay)
         self.server.crash("on_connected")
         self.server.checker.connected(self.life)
@@ -102,8 +105,11 @@ class SimPeer(InboundPeer, OutboundPeer):
         self.photons.clear()
         left = self.statistics().requests_outstanding
         self.server.checker.disconnected(self.life, reason, trio.current_time(), left)
-        await trio.sleep(self.server.draw() * 0.1)
-        self.server.crash("on_disconnected")
+        try:
+            await trio.sleep(self.server.draw() * 0.1)
+            self.server.crash("on_disconnected")
+        finally:
+            self.server.pairs.ends(self.server_id, trio.current_time())
 
     async def on_operation_response(
         self, response: OperationResponse, send_parameters: SendParameters
@@ -177,6 +183,7 @@ class Server(Application):
         self.links: dict[str, Link[SimPeer]] = {}
         self.newest: dict[str, SimPeer] = {}
         """The last peer that was made for a link."""
+        self.pairs = Pairs(name, checker.check_plainly)
         self.crashes: set[str] = set()
         """Hooks of which the next is to raise."""
 
@@ -186,7 +193,12 @@ class Server(Application):
             if source == self.server_id:
                 make = partial(self.make_peer, target)
                 self.links[target] = self.connect_tcp(
-                    target, PORT, make, server_id=target, insecure=True
+                    target,
+                    PORT,
+                    make,
+                    server_id=target,
+                    insecure=True,
+                    retry=self.options.retry,
                 )
 
     def make_peer(self, target: str) -> SimPeer:
@@ -196,6 +208,10 @@ class Server(Application):
 
     def create_peer(self, init_request: InitRequest) -> InboundPeer:
         return SimPeer(self, init_request)
+
+    async def server_lost(self, server_id: str) -> None:
+        self.pairs.lost(server_id, trio.current_time())
+        await trio.sleep(self.draw() * 0.1)
 
     def crash(self, hook: str) -> None:
         """Raise if the plan says so."""

@@ -125,6 +125,8 @@ class World:
             await trio.sleep(self.options.all_well)
             await self._probe()
             self.checker.healed()
+            for server in self.servers.values():
+                server.pairs.over(trio.current_time(), self.options.config.resume_ttl)
             await self._stop()
             self._check()
             nursery.cancel_scope.cancel()
@@ -218,6 +220,12 @@ class World:
             far = self.servers[target].peers.get(source)
             text = f"{target} does not know {source}, which is connected to it"
             self.checker.check("V8", holds=far is not None, text=text)
+            for one, other in (source, target), (target, source):
+                same = [
+                    each for each in self.servers[one].peers if each.server_id == other
+                ]
+                text = f"{one} has {len(same)} connections with {other}"
+                self.checker.check("V23", holds=len(same) == 1, text=text)
             for server, peer in (source, link.peer), (target, far):
                 await self._probe_one(self.servers[server], peer)
 
