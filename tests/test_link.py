@@ -18,7 +18,6 @@ from trio_s2s import (
     ConnectionRejectedError,
     DisconnectReason,
     EncodeError,
-    Fixed,
     InboundPeer,
     InitRequest,
     LocalProtocolError,
@@ -512,91 +511,3 @@ async def test_coming_and_going_is_told_now_and_then(
     assert told[1].startswith("disconnected from localhost:4520: CONNECTION_LOST")
     assert "next attempt in 0." in told[1]
     assert len(told) == 2
-
-
-# -- whom it dials --
-
-
-async def test_target_may_be_found_anew_for_each_attempt(
-    autojump_clock: Clock,
-) -> None:
-    found = [("nowhere", 4520), ("localhost", 4599), ("localhost", 4520)]
-
-    async def find_server() -> tuple[str, int]:
-        await trio.lowlevel.checkpoint()
-        return found.pop(0)
-
-    async with (
-        memory(),
-        open_application(Server()),
-        open_application(Application("Client")) as client,
-    ):
-        link = client.connect_tcp(find_server, None, Caller, insecure=True)
-        assert "find_server" in repr(link)
-        await link.connected()
-    assert found == []
-
-
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        (("localhost", 0), "gave ('localhost', 0): port is a whole number"),
-        (("10.0.0.1", 4520), "gave ('10.0.0.1', 4520): dialling"),
-        ("localhost", "gave 'localhost'"),
-        (None, "gave None"),
-    ],
-)
-async def test_target_that_makes_no_sense_is_a_failure(
-    given: Any, text: str, autojump_clock: Clock
-) -> None:
-    async def find_server() -> Any:
-        await trio.lowlevel.checkpoint()
-        return given
-
-    async with memory(), open_application(Application("Client")) as client:
-        link = client.connect_tcp(find_server, None, Caller)
-        await trio.sleep(1)
-        with pytest.raises(PeerDisconnectedError) as caught:
-            await link.request(Wait(0))
-    assert text in str(caught.value)
-
-
-async def test_target_that_raises_is_told_and_tried_again(
-    autojump_clock: Clock, caplog: Log
-) -> None:
-    calls = []
-
-    async def find_server() -> tuple[str, int]:
-        await trio.lowlevel.checkpoint()
-        calls.append(trio.current_time())
-        raise ZeroDivisionError("a bug")
-
-    async with memory(), open_application(Application("Client")) as client:
-        client.connect_tcp(find_server, None, Caller)
-        await trio.sleep(10)
-    assert calls == [0, 3, 6, 9]
-    assert "an attempt raised ZeroDivisionError" in caplog.text
-
-
-# -- what it is doing --
-
-
-async def test_state_is_told(autojump_clock: Clock) -> None:
-    async with memory(), open_application(Application("Client")) as client:
-        link = client.connect_tcp("localhost", 4520, Caller, retry=Fixed(2))
-        states = [link.state]
-        await settled()
-        states.append(link.state)
-        async with open_application(Server()):
-            await link.connected()
-            states.append(link.state)
-        await settled()
-        states.append(link.state)
-        await client.stop()
-        assert [state.name for state in [*states, link.state]] == [
-            "CONNECTING",
-            "WAITING",
-            "CONNECTED",
-            "WAITING",
-            "STOPPED",
-        ]
