@@ -1,6 +1,6 @@
 """A break of 16 s: 15 s between attempts, as Photon has it, and the default.
 
-At 60 s the connection breaks; the master remembers the game server for 20 s. It prints::
+At 60 s it begins; the master remembers the game server for 20 s. It prints::
 
     Fixed(cap=15)                        Backoff(first=1.0, cap=3.0)
      0 s gs-1: connected, fresh           0 s gs-1: connected, fresh
@@ -8,7 +8,6 @@ At 60 s the connection breaks; the master remembers the game server for 20 s. It
     90 s gs-1: connected, fresh
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import zip_longest
 
@@ -30,8 +29,8 @@ class Master(RecordingApplication):
 
 
 class ToMaster(OutboundPeer):
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    def __init__(self, master: Master) -> None:
+        self.tell = master.tell
 
     async def on_connected(self) -> None:
         self.tell(f"gs-1: connected, {'resumed' if self.resumed else 'fresh'}")
@@ -39,27 +38,23 @@ class ToMaster(OutboundPeer):
 
 async def live(retry: Backoff | Fixed) -> list[str]:
     network, master = MemoryNetwork(seed=1), Master("Master", server_id="master")
-    game = Application("Game", server_id="gs-1")
     master.story = [f"{retry}"]
     async with trio.open_nursery() as nursery:
         await nursery.start(network.run, master)
-        await nursery.start(network.run, game)
-        make = partial(ToMaster, master.tell)
-        game.connect_tcp("master", 4520, make, insecure=True, retry=retry)
+        game = await nursery.start(network.run, Application("Game", server_id="gs-1"))
+        to_master = partial(ToMaster, master)
+        game.connect_tcp("master", 4520, to_master, insecure=True, retry=retry)
         await trio.sleep(60)
         network.refuse("master")
         network.reset("gs-1", "master")
         await trio.sleep(16)
         network.refuse("master", refuses=False)
         await trio.sleep(20)
-        told = list(master.story)
         nursery.cancel_scope.cancel()
-    return told
+        return master.story.copy()
 
 
-policies = Fixed(15), Backoff()
-lives = [
-    trio.run(live, each, clock=MockClock(autojump_threshold=0)) for each in policies
-]
+clock = partial(MockClock, autojump_threshold=0)
+lives = [trio.run(live, policy, clock=clock()) for policy in (Fixed(15), Backoff())]
 for left, right in zip_longest(*lives, fillvalue=""):
     print(f"{left:36} {right}".rstrip())

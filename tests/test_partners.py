@@ -77,7 +77,7 @@ async def start(nursery: trio.Nursery, *servers: Server) -> MemoryNetwork:
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.05])
-async def test_l01_both_dial_and_one_connection_is_left(
+async def test_promise_17_l01_both_dial_and_one_connection_is_left(
     latency: float, autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     a, b = Server("a"), Server("b")
@@ -234,7 +234,7 @@ async def test_anonymous_peers_connect_as_often_as_they_like(
 # -- one peer class for both sides --
 
 
-async def test_accepted_connection_is_made_by_the_link(
+async def test_promise_18_accepted_connection_is_made_by_the_link(
     autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     a, b = Server("a"), Server("b")
@@ -270,7 +270,7 @@ async def test_accepted_connection_of_a_link_that_cannot_accept_says_why(
 # -- who is known --
 
 
-async def test_server_that_comes_back_in_time_is_resumed(
+async def test_promise_19_server_that_comes_back_in_time_is_resumed(
     autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     a, b = Server("a"), Server("b")
@@ -287,7 +287,7 @@ async def test_server_that_comes_back_in_time_is_resumed(
     assert a.lost == b.lost == []
 
 
-async def test_server_that_stays_away_is_lost_in_time(
+async def test_promise_19_server_that_stays_away_is_lost_in_time(
     autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     a, b = Server("a"), Server("b", PeerConfig(resume_ttl=30))
@@ -351,7 +351,7 @@ async def test_server_is_not_lost_while_it_comes_back(
     assert b.lost == []
 
 
-async def test_hooks_of_one_pair_never_overlap(
+async def test_promise_17_hooks_of_one_pair_never_overlap(
     autojump_clock: Clock, nursery: trio.Nursery
 ) -> None:
     class Slow(RecordingPeer):

@@ -32,16 +32,13 @@ class Backoff:
     """
 
     first: float = attrs.field(default=1.0, validator=_seconds)
-    """The bound after the first failure, and after a loss, in seconds."""
+    """The first bound, in seconds: after a loss, or after the very first failure."""
     cap: float = attrs.field(default=3.0, validator=_seconds)
     """The largest bound, in seconds."""
 
-    def _after_failures(self, failures: int, draw: Draw) -> float:
+    def _wait(self, number: int, draw: Draw) -> float:
         # From 2 ** 1024 on it would be no float any more.
-        return draw(min(self.first * FACTOR ** min(failures - 1, 64), self.cap))
-
-    def _after_loss(self, draw: Draw) -> float:
-        return draw(min(self.first, self.cap))
+        return draw(min(self.first * FACTOR ** min(number - 1, 64), self.cap))
 
 
 @attrs.frozen
@@ -51,10 +48,7 @@ class Fixed:
     cap: float = attrs.field(validator=_seconds)
     """In seconds."""
 
-    def _after_failures(self, failures: int, draw: Draw) -> float:
-        return self.cap
-
-    def _after_loss(self, draw: Draw) -> float:
+    def _wait(self, number: int, draw: Draw) -> float:
         return self.cap
 
 
@@ -64,7 +58,9 @@ class Attempts:
     def __init__(self, policy: Backoff | Fixed, draw: Draw) -> None:
         self._policy = policy
         self._draw = draw
+        self._waits = 0
         self.failures: int = 0
+        """Those that came to nothing."""
 
     @property
     def cap(self) -> float:
@@ -74,13 +70,14 @@ class Attempts:
     def after_failure(self, *, is_final: bool = False) -> float:
         """Give the seconds to wait; a refusal for good waits for the cap at once."""
         self.failures += 1
-        if is_final:
-            return self.cap
-        return self._policy._after_failures(self.failures, self._draw)
+        return self.cap if is_final else self._wait()
 
     def after_loss(self, lasted: float) -> float:
         """Give the seconds to wait after a connection that lasted this long."""
-        if lasted < STABLE:
-            return self.after_failure()
-        self.failures = 0
-        return self._policy._after_loss(self._draw)
+        if lasted >= STABLE:
+            self.failures = self._waits = 0
+        return self._wait()
+
+    def _wait(self) -> float:
+        self._waits += 1
+        return self._policy._wait(self._waits, self._draw)
