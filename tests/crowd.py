@@ -5,7 +5,6 @@ loss, and from the moment on when the server is back; and when the last of them 
 """
 
 import argparse
-import logging
 import sys
 from collections import Counter
 from typing import Final
@@ -14,6 +13,7 @@ import attrs
 import trio
 import trio.testing
 
+from tests.quiet import silent
 from trio_s2s import (
     Application,
     Backoff,
@@ -116,9 +116,8 @@ def peak(times: list[float], began: float) -> int:
 
 def run_seed(links: int, cap: float, seed: int) -> Crowd:
     """Run it in virtual time."""
-    logging.getLogger("trio_s2s").disabled = True
     clock = trio.testing.MockClock(autojump_threshold=0)
-    with seeded(seed):
+    with seeded(seed), silent():
         return trio.run(run, links, cap, seed, clock=clock)
 
 

@@ -6,7 +6,6 @@ connection, each side must have been connected once, and both must mean the same
 """
 
 import argparse
-import logging
 import random
 import sys
 import time
@@ -19,6 +18,7 @@ import attrs
 import trio
 import trio.testing
 
+from tests.quiet import silent
 from trio_s2s import FailureReason, Peer, PeerConfig
 from trio_s2s.testing import (
     MemoryNetwork,
@@ -132,9 +132,8 @@ def addresses(peer: Peer) -> tuple[str, str]:
 
 def run_seed(seed: int) -> tuple[int, list[str]]:
     """Run the race of a seed in virtual time."""
-    logging.getLogger("trio_s2s").disabled = True
     clock = trio.testing.MockClock(autojump_threshold=0)
-    with seeded(seed):
+    with seeded(seed), silent():
         return seed, trio.run(run, draw(seed), clock=clock)
 
 

@@ -6,7 +6,7 @@ from tests.crowd import Crowd, peak, run_seed
 
 
 @pytest.mark.parametrize("cap", [3.0, 30.0])
-def test_crowd_that_has_lost_its_server_is_back_within_the_cap(cap: float) -> None:
+def test_l10_crowd_that_has_lost_its_server_is_back_within_the_cap(cap: float) -> None:
     crowd = run_seed(30, cap, seed=1)
     assert crowd.last <= cap * 1.1
     assert 0 < crowd.peak_after_recovery < 30

@@ -124,9 +124,11 @@ class Dialler:
                 hold = await self._settle(answer, stream)
                 return self._welcomed(answer, stream, decoder, peer, hold)
         except ConnectionRejectedError as error:
-            raise ConnectionRejectedError(
+            refused = ConnectionRejectedError(
                 error.code, error.debug_message, self.where
-            ) from error
+            )
+            refused._retry_after = error._retry_after
+            raise refused from error
         except RemoteProtocolError as error:
             found = wrong_first_frame(error, decoder.first_bytes())
             raise explain_failure(found, self.where) from error

@@ -92,6 +92,9 @@ class ConnectionFailedError(S2SError):
 class ConnectionRejectedError(ConnectionFailedError):
     """The other side said no; an acceptor raises it in `create_peer` to say so."""
 
+    _retry_after = 0.0
+    """Seconds that the other side wants to be left alone."""
+
     def __init__(self, code: int, debug_message: str = "", where: str = "") -> None:
         # It is easily called with the text alone, or without one.
         given: tuple[Any, Any] = code, debug_message

@@ -178,7 +178,9 @@ def read_answer(body: bytes, own: Collection[bytes], config: PeerConfig) -> Welc
         case Kind.WELCOME:
             return _read_welcome(message)
         case Kind.REJECT:
-            raise ConnectionRejectedError(message[1], printable(clip(message[2])))
+            refused = ConnectionRejectedError(message[1], printable(clip(message[2])))
+            refused._retry_after = (message[3] or 0) / 1000
+            raise refused
         case Kind.CHALLENGE:
             raise ConnectionFailedError(
                 "the server wants proof of a shared secret, and this side has none",

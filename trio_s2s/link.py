@@ -41,6 +41,10 @@ _FINAL = frozenset(
 """What the next attempt will meet again, until somebody has changed something."""
 
 
+LONGEST_WISH = 600.0
+"""Seconds that another side may ask to be left alone."""
+
+
 class LinkState(Enum):
     """What a link is doing."""
 
@@ -222,7 +226,11 @@ class Link(Generic[P]):
 
     async def _failed(self, peer: P, error: ConnectionFailedError) -> None:
         is_final = _is_final(error)
-        delay = self._delay = self._attempts.after_failure(is_final=is_final)
+        delay = self._attempts.after_failure(is_final=is_final)
+        if isinstance(error, ConnectionRejectedError):
+            # Not all of those who were told the same shall come at the same moment.
+            delay += min(error._retry_after, LONGEST_WISH)
+        self._delay = delay
         self._why_not = str(error)
         attempt = f"next attempt in {delay:.1f} s (attempt {self._attempts.failures})"
         if is_final:

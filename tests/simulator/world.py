@@ -1,7 +1,6 @@
 """One world: servers, work and troubles; then it heals, is probed, and stops."""
 
 import gc
-import logging
 import random
 import signal
 import sys
@@ -16,6 +15,7 @@ import attrs
 import trio
 import trio.testing
 
+from tests.quiet import silent
 from tests.simulator.checker import Checker, Violation
 from tests.simulator.options import Options
 from tests.simulator.plan import Trouble, draw_plan
@@ -284,18 +284,14 @@ def run_world(options: Options, plan: list[Trouble] | None = None) -> Result:
     world = World(options, plan)
     steps = Steps(world)
     clock = trio.testing.MockClock(autojump_threshold=0)
-    logger = logging.getLogger("trio_s2s")
-    before, logger.disabled = logger.disabled, True
     try:
-        with seeded(options.seed), all_is_swept(world.checker):
+        with silent(), seeded(options.seed), all_is_swept(world.checker):
             trio.run(world.run, clock=clock, instruments=[steps])
     except BaseException as error:
         if not isinstance(error, Exception) and not world.checker.violation:
             raise
         found = world.checker.violation or _first(error)
         world.result.violation = f"{type(found).__name__}: {found}"
-    finally:
-        logger.disabled = before
     result = world.result
     result.counts = world.checker.counts
     result.counts["steps"] = steps.count
