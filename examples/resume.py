@@ -42,16 +42,16 @@ async def live(retry: Backoff | Fixed) -> list[str]:
     async with trio.open_nursery() as nursery:
         await nursery.start(network.run, master)
         game = await nursery.start(network.run, Application("Game", server_id="gs-1"))
-        to_master = partial(ToMaster, master)
-        game.connect_tcp("master", 4520, to_master, insecure=True, retry=retry)
+        game.connect_tcp("localhost", 4520, partial(ToMaster, master), retry=retry)
         await trio.sleep(60)
         network.refuse("master")
         network.reset("gs-1", "master")
         await trio.sleep(16)
         network.refuse("master", refuses=False)
         await trio.sleep(20)
+        story = master.story.copy()
         nursery.cancel_scope.cancel()
-        return master.story.copy()
+    return story
 
 
 clock = partial(MockClock, autojump_threshold=0)
