@@ -18,7 +18,7 @@ import trio.testing
 if __name__ == "__main__":  # As a program it finds the tests by itself.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tests.peers import Echo, Note, Wait, tls_contexts
+from tests.peers import Acceptor, Dialler, Echo, Note, Wait, tls_contexts
 from tests.scenarios import (
     aborting_a_peer,
     block_of_a_peer,
@@ -264,6 +264,47 @@ async def link_that_is_lost(world: World, strike: Injector) -> None:
                         raise
 
 
+class Either(Busy, Acceptor, Dialler):
+    """A peer for whoever has dialled."""
+
+
+class Twin(Application):
+    """Dials another one, which dials it."""
+
+    def __init__(self, world: World, ports: dict[str, int], name: str) -> None:
+        super().__init__(name, server_id=name, config=world.config)
+        self.world = world
+        self.ports = ports
+
+    async def setup(self) -> None:
+        await self.listen_tcp(self.ports[self.name])
+        [other] = self.ports.keys() - {self.name}
+        port = self.ports[other]
+        self.link = self.connect_tcp("localhost", port, self.make, server_id=other)
+
+    def make(self) -> Either:
+        peer = Either()
+        self.world.peers.append(peer)
+        return peer
+
+
+async def two_that_dial_each_other(world: World, strike: Injector) -> None:
+    """One of them is cancelled at any step; the next of its name is let in."""
+    current_runtime.set(world)
+    ports = {"a": 1, "b": 2}
+    async with open_application(Twin(world, ports, "a")):
+        with strike.block():
+            async with open_application(Twin(world, ports, "b")) as twin:
+                await twin.link.connected()
+                assert await twin.link.request(Echo("b")) == "b"
+        await trio.sleep(1)
+        async with open_application(Twin(world, ports, "b")) as twin:
+            with trio.fail_after(LONG):
+                await twin.link.connected()
+            assert await twin.link.request(Echo("again")) == "again"
+            assert len(twin.peers) == 1
+
+
 async def stopping_within_a_grace(world: World, strike: Injector) -> None:
     """What the application has under way takes longer than it has."""
     async with hub_and_home(world) as (hub, nursery), open_application(hub):
@@ -337,6 +378,7 @@ SCENARIOS: dict[str, tuple[str, Run]] = {
     "stopping within a grace": ("J07", stopping_within_a_grace),
     "leaving an application": ("J06 J07", leaving_an_application),
     "link that is lost": ("J05", link_that_is_lost),
+    "two that dial each other": ("L01", two_that_dial_each_other),
 }
 """The rows of the catalogue of faults that each covers, and what it does."""
 SOCKETS = "connect by TCP"
