@@ -19,6 +19,9 @@ from trio_s2s import (
     PeerConfig,
     open_application,
 )
+from trio_s2s.fields import Identity
+from trio_s2s.handshake import hello
+from trio_s2s.runtime import current_runtime
 from trio_s2s.testing import MemoryNetwork, RecordingApplication, RecordingPeer
 
 Clock = trio.testing.MockClock
@@ -421,3 +424,25 @@ async def test_strangers_leave_nothing_behind(
                 await other.dial("a").connected()
     await trio.sleep(60)
     assert a._running.node.partners._partners == {}
+
+
+async def test_strangers_cannot_end_a_connection_by_naming_its_server(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    a, b = Server("a"), Server("b")
+    network = await start(nursery, a, b)
+    b.dial("a")
+    peer: Any = await a.peers.wait_for("b")
+    before = peer.statistics().messages_sent
+    with network.at("stranger"):
+        for number in range(3000):
+            stream = await current_runtime.get().open_tcp_stream("a", 4520)
+            instance = number.to_bytes(16, "big")
+            await stream.send_all(
+                hello(Identity(instance, "b"), "", None, PeerConfig())
+            )
+            await trio.sleep(0.02)
+            await trio.aclose_forcefully(stream)
+    assert a.hooks == b.hooks == ["on_connected"]
+    # One PING a second, at most.
+    assert peer.statistics().messages_sent - before < 150

@@ -5,6 +5,7 @@ Each side decides alone, by what it sees, and both come to the same end: an acce
 `rival` when a HELLO comes, a dialler by `settle` when its WELCOME comes.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -14,7 +15,7 @@ from trio_s2s.codes import CloseCode, DisconnectReason
 from trio_s2s.connection import Connection
 from trio_s2s.errors import ConnectionRejectedError
 from trio_s2s.fields import Identity
-from trio_s2s.runtime import timer
+from trio_s2s.runtime import now, timer
 
 __all__ = ["Hold", "refusal", "rival", "settle"]
 
@@ -38,6 +39,7 @@ class Hold:
     resumed: bool = False
     """Whether both sides remember each other."""
     _connection: Connection | None = None
+    _answered_at: float = -math.inf
     _farewell: tuple[DisconnectReason, str, CloseCode] | None = None
 
     @property
@@ -80,17 +82,23 @@ class Hold:
             self._connection.fail(*self._farewell)
 
     async def answers(self) -> bool:
-        """Ask the other side for a sign of life, and wait for it."""
+        """Ask the other side for a sign of life, and wait for it.
+
+        Once a second at most: strangers who name this server must not make it a flood.
+        """
         connection = self._connection
-        if connection is None:
-            return True  # It has just been made.
+        if connection is None or now() - self._answered_at < ANSWER:
+            return not self.is_gone
         heartbeat = connection.heartbeat
         if not heartbeat.is_asking:
             connection.ping()
         with timer(ANSWER):
             while heartbeat.is_asking and not self.is_gone:
                 await heartbeat.moved.park()
-        return not (heartbeat.is_asking or self.is_gone)
+        if heartbeat.is_asking or self.is_gone:
+            return False
+        self._answered_at = now()
+        return True
 
     def __str__(self) -> str:
         """Say where it leads, for people."""
