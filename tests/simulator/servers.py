@@ -180,6 +180,7 @@ class Server(Application):
         self.checker = checker
         self.draw = rng.random
         self.rng = rng
+        self.is_set_up = False
         self.links: dict[str, Link[SimPeer]] = {}
         self.newest: dict[str, SimPeer] = {}
         """The last peer that was made for a link."""
@@ -200,6 +201,7 @@ class Server(Application):
                     insecure=True,
                     retry=self.options.retry,
                 )
+        self.is_set_up = True
 
     def make_peer(self, target: str) -> SimPeer:
         """Make a peer for a link."""

@@ -209,8 +209,10 @@ class Troubles:
     async def stop(self, a: str, b: str, amount: float) -> Any:
         # The world runs another one when it has ended.
         name = a if amount < 0.5 else b
-        if not self.network.node(name).is_dead:
-            await self.servers[name].stop(amount * 3)
+        server = self.servers[name]
+        # Who stops it in the middle of its `setup` is told so there.
+        if server.is_set_up and not self.network.node(name).is_dead:
+            await server.stop(amount * 3)
 
     def disconnect(self, a: str, b: str, amount: float) -> Any:
         for peer in self._peers(a, b):
