@@ -185,19 +185,19 @@ class Acceptor:
             )
             try:
                 await self._welcome(node, peer, hold, stream)
+                return Life.begin(
+                    peer,
+                    stream,
+                    decoder,
+                    hello.identity,
+                    hello.terms,
+                    node,
+                    hold,
+                    is_dialled=False,
+                )
             except BaseException:
                 node.partners.release(hold)
                 raise
-            return Life.begin(
-                peer,
-                stream,
-                decoder,
-                hello.identity,
-                hello.terms,
-                node,
-                hold,
-                is_dialled=False,
-            )
 
     async def _welcome(
         self, node: Node, peer: InboundPeer, hold: Hold, stream: trio.abc.Stream

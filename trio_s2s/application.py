@@ -52,7 +52,7 @@ class Application:
             name: What diallers ask for with `application_name`; one who asks for
                 another is refused.
             server_id: The name of this very server, 1 to 64 of A-Z a-z 0-9 . _ -;
-                empty: it is anonymous.
+                empty: it is anonymous. Two servers that have one share one connection.
             version: Of the application, told to the other side.
             config: Limits and timeouts of all its connections.
         """
