@@ -78,7 +78,6 @@ class Link(Generic[P]):
         self._is_connecting = True
         self._is_stopped = False
         self._dialling = trio.CancelScope()
-        self._delay = 0.0
         self._why_not = "the first attempt is under way"
 
     def __repr__(self) -> str:
@@ -159,45 +158,41 @@ class Link(Generic[P]):
         while not self._is_stopped:
             with trio.CancelScope() as self._dialling:
                 await sleep(delay)
-                life = await self._connect_unless_paired()
+                made = await self._connect_unless_paired()
             if self._dialling.cancelled_caught:
                 return
-            delay = await self._run(life)
+            self._is_connecting = isinstance(made, Life)
+            delay = await self._run(made) if isinstance(made, Life) else made
 
     def stop(self) -> None:
         """Dial no more; a connection that there is ends by itself."""
         self._is_stopped = True
         self._dialling.cancel(reason="the application stops")
 
-    async def _connect_unless_paired(self) -> Life | None:
+    async def _connect_unless_paired(self) -> Life | float:
+        """Make a connection, or give the seconds to wait."""
         self._is_connecting = False
         if await self._dialler.node.partners.until_free(self._whom):
             # It was connected all the time, whoever has dialled.
-            self._delay = self._attempts.after_loss(math.inf)
-            return None
+            return self._attempts.after_loss(math.inf)
         return await self._connect()
 
-    async def _connect(self) -> Life | None:
+    async def _connect(self) -> Life | float:
         self._is_connecting, self._ending = True, None
         try:
             peer = self._newest = self.make_peer()
             return await self._dialler.connect(peer, self._whom)
         except ConnectionFailedError as error:
             if error.reason is FailureReason.DUPLICATE:
-                self._not_needed(error)
-            else:
-                await self._failed(peer, error)
+                return self._not_needed(error)
+            return await self._failed(peer, error)
         except Exception as error:
             # What the application gives to an attempt is its own bug, and may pass.
-            self._delay = self._attempts.after_failure(is_final=True)
             self._fault(f"an attempt raised {type(error).__name__}", error)
-        return None
+            return self._attempts.after_failure(is_final=True)
 
-    async def _run(self, life: Life | None) -> float:
+    async def _run(self, life: Life) -> float:
         """Live until the connection is over; give the seconds to wait then."""
-        if life is None:
-            self._is_connecting = False
-            return self._delay
         where, began = self._dialler.where, now()
         self._whom = self._whom or life.server_id
         self._ending = life.ending
@@ -218,19 +213,19 @@ class Link(Generic[P]):
             self._tell(logging.INFO, "disconnected", text)
         return delay
 
-    def _not_needed(self, error: ConnectionFailedError) -> None:
+    def _not_needed(self, error: ConnectionFailedError) -> float:
         """Take note that the pair is connected already: that is no failure."""
-        self._delay = self._attempts.after_failure(is_final=not self._whom)
         self._why_not = str(error)
         self._tell(logging.INFO, error.reason.name, str(error))
+        # Who knows whom it reaches waits for the end of that one, and then not long.
+        return self._attempts.after_failure(is_final=not self._whom)
 
-    async def _failed(self, peer: P, error: ConnectionFailedError) -> None:
+    async def _failed(self, peer: P, error: ConnectionFailedError) -> float:
         is_final = _is_final(error)
         delay = self._attempts.after_failure(is_final=is_final)
         if isinstance(error, ConnectionRejectedError):
             # Not all of those who were told the same shall come at the same moment.
             delay += min(error._retry_after, LONGEST_WISH)
-        self._delay = delay
         self._why_not = str(error)
         attempt = f"next attempt in {delay:.1f} s (attempt {self._attempts.failures})"
         if is_final:
@@ -240,6 +235,7 @@ class Link(Generic[P]):
         hook = partial(peer.on_failed, error)
         limit = self._dialler.node.config.hook_timeout
         await run_last_hook(hook, describe(peer), "on_failed", limit)
+        return delay
 
     def _fault(self, what: str, error: Exception) -> None:
         self._why_not = what
