@@ -26,8 +26,6 @@ ROWS = {
 """How many rows each letter has."""
 LEFT_OUT: dict[str, str] = {
     "C24": "a stream that has ended gives no more bytes, so nothing can come behind it",
-    "G03": "a look-up that hangs is told as CONNECT_TIMEOUT, for want of its own limit",
-    "G18": "look-ups use Trio's common limiter of threads, for want of their own",
     "G20": "a fork within a run breaks Trio, whose epoll both would share, before us",
 }
 """The rows that have no test on purpose, and why."""

@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trio_s2s"
 
 ROWS = (
-    ("codes", "lanes", "service", "tasktree", "unix"),
+    ("lookup",),
+    ("codes", "eyeballs", "lanes", "service", "tasktree", "unix"),
     ("errors", "runtime", "statistics"),
     ("deadlines", "heartbeat", "journal", "settling"),
     (
@@ -85,7 +86,7 @@ ONLY_CALLED_IN: dict[str, set[str]] = {
     # The demo tells its processes what to do.
     "send_all": {"transport", "story"},
     # Every timer is the runtime's, where a test may let it stand still.
-    "move_on_after": {"runtime", "story", "demo"},
+    "move_on_after": {"runtime", "eyeballs", "story", "demo"},
     "move_on_at": {"runtime", "testing.pipe"},
     "fail_after": {"runtime", "story", "demo"},
     "sleep": {"runtime", "story", "demo", "testing.machine", "testing.ways"},

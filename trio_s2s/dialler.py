@@ -13,7 +13,7 @@ from trio_s2s.errors import (
     ConnectionRejectedError,
     RemoteProtocolError,
 )
-from trio_s2s.failures import explain_failure
+from trio_s2s.failures import explain_failure, explain_slowness
 from trio_s2s.fields import valid_server_id
 from trio_s2s.foreign import wrong_first_frame
 from trio_s2s.framing import FrameDecoder
@@ -25,6 +25,7 @@ from trio_s2s.handshake import (
     read_answer,
 )
 from trio_s2s.lifecycle import Life, claim
+from trio_s2s.lookup import Progress, progress
 from trio_s2s.messages import InitResponse
 from trio_s2s.node import Node
 from trio_s2s.pairing import Hold
@@ -94,19 +95,27 @@ class Dialler:
             self.node.handshaking[True] -= 1
 
     async def _connect(self, peer: OutboundPeer, frame: bytes) -> Life:
-        try:
-            with timer(self.node.config.connect_timeout) as scope:
-                stream = await self.dial()
-            if scope.cancelled_caught:
-                raise trio.TooSlowError
-        except (OSError, UnicodeError, trio.TooSlowError) as error:
-            raise explain_failure(error, self.where) from error
+        stream = await self._dial_in_time()
         try:
             return await self._shake_hands(stream, frame, peer)
         except BaseException:
             with trio.CancelScope(shield=True):  # Closing by force does not wait.
                 await trio.aclose_forcefully(stream)
             raise
+
+    async def _dial_in_time(self) -> trio.abc.Stream:
+        reached = Progress()
+        token = progress.set(reached)
+        try:
+            with timer(self.node.config.connect_timeout):
+                return await self.dial()
+        except (OSError, UnicodeError, trio.TooSlowError) as error:
+            raise explain_failure(error, self.where) from error
+        finally:
+            progress.reset(token)
+        raise explain_slowness(
+            self.where, is_looking_up=reached.is_looking_up, tried=reached.tried
+        ) from trio.TooSlowError()
 
     async def _shake_hands(
         self, stream: trio.abc.Stream, frame: bytes, peer: OutboundPeer

@@ -3,6 +3,7 @@
 import errno
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -10,7 +11,7 @@ import trio
 from trio_s2s.codes import FailureReason
 from trio_s2s.errors import ConnectionFailedError
 
-__all__ = ["explain_failure", "explain_left"]
+__all__ = ["explain_failure", "explain_left", "explain_slowness"]
 
 _BY_ERRNO: Final = {
     errno.ECONNREFUSED: (FailureReason.REFUSED, "connection refused"),
@@ -60,6 +61,11 @@ thinks of it comes as the end of the stream.
 _EXPIRED: Final = {9: "is not valid yet", 10: "has expired"}
 _OTHER_NAME: Final = {62: "another name", 64: "another address"}
 _OTHER_USE: Final = 26
+_NO_ANSWER_TO_A_NAME: Final = (
+    FailureReason.DNS_TIMEOUT,
+    "the name look-up has not answered in time (connect_timeout): is the DNS server"
+    " there?",
+)
 _NO_TRUSTED_CA: Final = {2, 18, 19, 20, 21, 27}
 _NO_COMMON_VERSION: Final = (
     FailureReason.TLS_VERSION,
@@ -148,6 +154,18 @@ def explain_failure(
     return ConnectionFailedError(
         f"cannot connect to {where}: {text}{hint}{tried}", reason
     )
+
+
+def explain_slowness(
+    where: str, *, is_looking_up: bool, tried: Sequence[str]
+) -> ConnectionFailedError:
+    """Make the error that says that `where` could not be reached in time."""
+    reason, text = _explain(trio.TooSlowError())
+    if is_looking_up:
+        reason, text = _NO_ANSWER_TO_A_NAME
+    elif len(tried) > 1:
+        text = f"{text}; tried: {', '.join(tried)}"
+    return ConnectionFailedError(f"cannot connect to {where}: {text}", reason)
 
 
 def _has_hung_up(root: BaseException) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from trio_s2s.eyeballs import open_first
 from trio_s2s.unix import open_unix_listener
 
 __all__ = ["Listeners", "Runtime", "current_runtime", "now", "sleep", "timer"]
@@ -44,7 +45,7 @@ class Runtime:
 
     async def open_tcp_stream(self, host: str, port: int) -> trio.abc.Stream:
         """Connect by TCP, to whichever of the host's addresses answers first."""
-        return await trio.open_tcp_stream(host, port)
+        return await open_first(host, port)
 
     async def open_tcp_listeners(
         self, port: int, host: str, backlog: int | None
