@@ -10,11 +10,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trio_s2s"
 
 ROWS = (
-    ("backoff", "codes", "lanes", "service", "tasktree", "unix"),
+    ("backoff", "checks", "codes", "lanes", "service", "tasktree", "unix"),
     ("errors", "runtime", "statistics"),
     ("deadlines", "heartbeat", "journal", "settling"),
     ("buckets", "messages", "config", "security", "ending", "failures", "foreign"),
-    ("values", "forms", "framing", "windows", "hooks"),
+    ("values", "forms", "framing", "windows", "hooks", "listener"),
     ("contracts", "codec", "outbox"),
     ("protocol", "handshake", "handlers", "answers", "transport", "inbox"),
     ("tickets", "listening"),

@@ -28,6 +28,7 @@ from trio_s2s.hosting import (
 )
 from trio_s2s.inbound import serve_peers, serve_tcp, serve_unix
 from trio_s2s.link import Link
+from trio_s2s.listener import ListenerConfig
 from trio_s2s.messages import (
     EventData,
     InitRequest,
@@ -58,6 +59,7 @@ __all__ = [
     "InitResponse",
     "Link",
     "ListenError",
+    "ListenerConfig",
     "LocalProtocolError",
     "MessageTooLargeError",
     "Operation",

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from trio_s2s.codes import FAILURE_OF_REJECT, CloseCode, FailureReason
+from trio_s2s.config import PeerConfig
 from trio_s2s.errors import (
     ConnectionFailedError,
     ConnectionRejectedError,
@@ -70,11 +71,15 @@ class Acceptor:
     """
 
     def __init__(
-        self, nodes: Sequence[Node], ssl_context: ssl.SSLContext | None
+        self,
+        nodes: Sequence[Node],
+        ssl_context: ssl.SSLContext | None,
+        config: PeerConfig | None = None,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._default = nodes[0]
-        self._config = nodes[0].config
+        self._own_config = config
+        self._config = config or nodes[0].config
         self._ssl_context = ssl_context
         self._pending: Counter[str] = Counter()
         self._refusing = 0
@@ -187,6 +192,7 @@ class Acceptor:
                 hello.terms,
                 node,
                 is_dialled=False,
+                config=self._own_config,
             )
 
     async def _welcome(
@@ -194,7 +200,8 @@ class Acceptor:
     ) -> InboundPeer:
         peer = _make_peer(node, hello, stream)
         try:
-            frame = welcome(node.identity, peer.response_object, node.config)
+            config = self._own_config or node.config
+            frame = welcome(node.identity, peer.response_object, config)
         except LocalProtocolError as error:
             raise ConnectionRejectedError(
                 CloseCode.INTERNAL,
