@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_s2s.checks import flag, name, text
+from trio_s2s.checks import filled, flag, text
 
 Check = Callable[[object, "attrs.Attribute[Any]", object], None]
 
@@ -31,9 +31,9 @@ def says(check: Check, value: object) -> str:
         (text, "", ""),
         (text, "a", ""),
         (text, b"a", "it is a text, not b'a'"),
-        (name, "a", ""),
-        (name, "", "it is a text that is not empty, not ''"),
-        (name, 5, "it is a text that is not empty, not 5"),
+        (filled, "a", ""),
+        (filled, "", "it is a text that is not empty, not ''"),
+        (filled, 5, "it is a text that is not empty, not 5"),
     ],
 )
 def test_check_names_the_field_and_what_it_is(

@@ -22,7 +22,7 @@ ROWS = (
     ("connection", "tasks"),
     ("session",),
     ("peer",),
-    ("jobs", "bounded", "broadcast", "registry"),
+    ("jobs", "bounded", "broadcast", "registry", "linking"),
     ("serving",),
     ("dispatch",),
     ("node",),

@@ -33,6 +33,7 @@ SIGNATURES: dict[str, str] = {
         " ssl.SSLContext | None=None, insecure: bool=False) -> Link[OutboundPeer]"
     ),
     "Application.create_peer": "def(self, init_request: InitRequest) -> InboundPeer",
+    "Application.links": "Mapping[str, Link[Any]] = MappingProxyType({})",
     "Application.listen": (
         "async def(self, listener: ListenerConfig) -> Sequence[trio.SocketListener]"
     ),
@@ -153,10 +154,11 @@ SIGNATURES: dict[str, str] = {
         "int | None = attrs.field(default=None, kw_only=True, validator=_backlog)"
     ),
     "ListenerConfig.config": (
-        "PeerConfig | None = attrs.field(default=None, kw_only=True, validator=_limits)"
+        "PeerConfig | None = attrs.field(default=None, kw_only=True,"
+        " validator=_limits)"
     ),
     "ListenerConfig.host": (
-        "str = attrs.field(default='127.0.0.1', kw_only=True, validator=name)"
+        "str = attrs.field(default='127.0.0.1', kw_only=True, validator=filled)"
     ),
     "ListenerConfig.insecure": (
         "bool = attrs.field(default=False, kw_only=True, validator=flag)"

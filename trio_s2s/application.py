@@ -1,9 +1,11 @@
 """One server: identity, listeners, links, the registry of peers, broadcast, stop."""
 
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+import attrs
 import trio
 
 from trio_s2s.acceptor import Acceptor
@@ -15,6 +17,7 @@ from trio_s2s.dialler import dial_tcp
 from trio_s2s.errors import ConnectionRejectedError, LocalProtocolError
 from trio_s2s.handshake import valid_server_id
 from trio_s2s.link import Link
+from trio_s2s.linking import LinkConfig
 from trio_s2s.listener import ListenerConfig
 from trio_s2s.listening import listening_on
 from trio_s2s.messages import EventData, InitRequest
@@ -34,6 +37,10 @@ class Application:
 
     Photon: `ApplicationBase`.
     """
+
+    links: Mapping[str, Link[Any]] = MappingProxyType({})
+    """The links that a settings file names, by name, once `setup` has finished; those
+    that `connect_tcp` gives are the caller's to keep."""
 
     def __init__(
         self,
@@ -65,6 +72,7 @@ class Application:
         self.version = version
         self.config: PeerConfig = config or PeerConfig()
         self._run: Running | None = None
+        self._openings: Sequence[ListenerConfig | LinkConfig] = ()
 
     def __repr__(self) -> str:
         """Say who it is, for a log."""
@@ -215,6 +223,19 @@ class Application:
         )
         dialler.hello()  # So that an init object that can't travel is told here.
         return self._running.link(dialler, peer)
+
+    async def _open(self) -> None:
+        """Open what a settings file names."""
+        links: dict[str, Link[Any]] = {}
+        for opening in self._openings:
+            if isinstance(opening, ListenerConfig):
+                await self.listen(opening)
+            else:
+                arguments = attrs.asdict(opening, recurse=False)
+                name = arguments.pop("name")
+                links[name] = self.connect_tcp(**arguments)
+        if links:  # Else a class that has links of its own would lose them.
+            self.links = MappingProxyType(links)
 
     # -- talking to many --
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["flag", "name", "text"]
+__all__ = ["filled", "flag", "text"]
 
 
 def flag(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
@@ -19,7 +19,7 @@ def text(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
         raise ValueError(f"{attribute.name} is a text, not {value!r}")
 
 
-def name(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+def filled(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     """Raise a ValueError for what is no text, or an empty one."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{attribute.name} is a text that is not empty, not {value!r}")

@@ -42,6 +42,7 @@ async def open_application(application: A) -> AsyncGenerator[A]:
     try:
         async with _run(application) as running:
             await application.setup()
+            await application._open()
             running.open()
             yield application
             # Its own run: somebody may have opened the application again already.

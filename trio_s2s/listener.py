@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import attrs
 
-from trio_s2s.checks import flag, name
+from trio_s2s.checks import filled, flag
 from trio_s2s.config import PeerConfig
 from trio_s2s.security import check_context, check_port, refuse_plain_text
 
@@ -48,7 +48,7 @@ class ListenerConfig:
 
     port: int = attrs.field(validator=_port)
     """0 to 65535; 0 lets the system choose. Photon: `Port`."""
-    host: str = attrs.field(default="127.0.0.1", kw_only=True, validator=name)
+    host: str = attrs.field(default="127.0.0.1", kw_only=True, validator=filled)
     """Where to listen, a name or an address. Without `ssl_context` it must be loopback,
     unless `insecure` is True. Photon: `IPAddress`."""
     backlog: int | None = attrs.field(default=None, kw_only=True, validator=_backlog)
