@@ -44,7 +44,10 @@ ROWS = (
     ("testing.__init__",),
     ("testing.fixtures",),
     ("__init__",),
-    ("demo", "story", "visit"),
+    ("demo", "story", "output", "table"),
+    ("visit", "certificates", "target"),
+    ("settings",),
+    ("inspection", "process"),
     ("cli",),
     ("__main__",),
 )

@@ -19,13 +19,12 @@ from trio_s2s.handshake import valid_server_id
 from trio_s2s.link import Link
 from trio_s2s.linking import LinkConfig
 from trio_s2s.listener import ListenerConfig
-from trio_s2s.listening import listening_on
+from trio_s2s.listening import open_listeners
 from trio_s2s.messages import EventData, InitRequest
 from trio_s2s.peer import InboundPeer, OutboundPeer, Peer
 from trio_s2s.registry import Peers
 from trio_s2s.running import Running
 from trio_s2s.statistics import ApplicationStatistics, StopReport
-from trio_s2s.transport import show_address
 
 __all__ = ["Application"]
 
@@ -129,11 +128,7 @@ class Application:
         Cancellation: nothing listens then.
         """
         running = self._at_work
-        port, host, backlog = listener.port, listener.host, listener.backlog
-        listeners = await listening_on(
-            show_address((host, port)),
-            running.node.runtime.open_tcp_listeners(port, host, backlog),
-        )
+        listeners = await open_listeners(listener, running.node.runtime)
         if running.stopped.is_set():
             with trio.CancelScope(shield=True):  # It does not wait.
                 for opened in listeners:

@@ -39,6 +39,11 @@ class Running:
         # What is opened in a handler must not inherit what belongs to one request.
         self._context = contextvars.copy_context()
 
+    @property
+    def listeners(self) -> Listeners:
+        """Those that accept, or will when `setup` has finished."""
+        return list(self._listeners)
+
     def open(self) -> None:
         """Let the listeners accept: `setup` has finished."""
         self._may_accept.set()
