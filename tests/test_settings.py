@@ -11,16 +11,28 @@ from typing import Any
 import attrs
 import pytest
 import trustme
+from trio.testing import MockClock
 
-from trio_s2s import Application, ListenerConfig, OutboundPeer, PeerConfig
+from tests.network import memory
+from trio_s2s import (
+    Application,
+    ListenerConfig,
+    OutboundPeer,
+    PeerConfig,
+    open_application,
+)
 from trio_s2s.linking import LinkConfig
 from trio_s2s.settings import ApplicationTable, SettingsError, read_settings
 
 GAME = """
-from trio_s2s import Application, OutboundPeer
+from trio_s2s import Application, InboundPeer, OutboundPeer
 
 class Master(Application):
     pass
+
+class Till(Application):
+    def create_peer(self, init_request):
+        return InboundPeer(init_request)
 
 class BillingPeer(OutboundPeer):
     pass
@@ -171,6 +183,42 @@ def test_every_key_of_the_file_is_checked_by_its_field() -> None:
         assert all(field.validator is not None for field in attrs.fields(cls))
 
 
+CLUSTER = """
+[application.Billing]
+class = "settings_game:Till"
+server_id = "billing-1"
+[[application.Billing.listener]]
+port = 4520
+tls = { certificate = "master.pem", client_ca = "ca.pem" }
+limits = { max_frame = 2048 }
+
+[application.Master]
+class = "settings_game:Master"
+server_id = "master-1"
+[[application.Master.link]]
+name = "billing"
+host = "localhost"
+port = 4520
+peer = "settings_game:BillingPeer"
+application_name = "Billing"
+server_id = "billing-1"
+tls = { ca = "ca.pem", certificate = "master.pem" }
+"""
+
+
+async def test_file_links_servers_that_show_each_other_certificates(
+    autojump_clock: MockClock,
+) -> None:
+    billing, master = read(CLUSTER)
+    async with memory(), open_application(billing), open_application(master):
+        peer: Any = await master.links["billing"].connected()
+        assert type(peer).__name__ == "BillingPeer"
+        assert peer.server_id == "billing-1"
+        assert peer._session.connection.is_encrypted
+        assert peer._session.connection.protocol.max_frame == 2048
+        assert (await billing.peers.wait_for("master-1")).server_id == "master-1"
+
+
 # -- what is told --
 
 A = "[application.A]\nclass = 'settings_game:Master'\n"
@@ -295,10 +343,18 @@ def test_class_that_is_not_there_is_told() -> None:
     assert error.startswith("settings_gone:Master: cannot import settings_gone: ")
 
 
-def test_broken_file_is_told_with_line_and_column() -> None:
-    [error] = errors_of("[application.A]\nclass: 5")
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("[application.A]\nclass: 5", "(at line 2, column 6)"),
+        ("[application.A]\nclass = [5", "(at line 2, column 11)"),
+        ("a = 1\na = 1", "(at line 2, column 6)"),
+    ],
+)
+def test_broken_file_is_told_with_line_and_column(source: str, place: str) -> None:
+    [error] = errors_of(source)
     assert error.startswith("s2s.toml: this is no TOML: ")
-    assert "line 2, column 6" in error
+    assert error.endswith(place)
 
 
 def test_file_that_cannot_be_read_is_told() -> None:

@@ -56,13 +56,26 @@ def _add_hosting(commands: Any) -> None:
     serving = commands.add_parser(
         "serve", help="run applications until SIGTERM or Ctrl-C"
     )
-    serving.add_argument("-c", "--config", default="", metavar="FILE", dest="file")
+    serving.add_argument(
+        "-c",
+        "--config",
+        default="",
+        metavar="FILE",
+        dest="file",
+        help="settings, in TOML: applications, listeners, links",
+    )
     checking = commands.add_parser(
         "check", help="say what a settings file would run, or all that is wrong with it"
     )
-    checking.add_argument("file", metavar="FILE")
+    checking.add_argument("file", metavar="FILE", help="settings, in TOML")
     for parser in (serving, checking):
-        parser.add_argument("target", nargs="?", default="", metavar="MODULE:CLASS")
+        parser.add_argument(
+            "target",
+            nargs="?",
+            default="",
+            metavar="MODULE:CLASS",
+            help="an Application, for those that have no class in the file",
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -49,14 +49,18 @@ def read_settings(file: str, target: str = "") -> list[Application]:
 
 
 def _parsed(file: str) -> Mapping[str, Any]:
+    source = ""
     try:
-        return tomllib.loads(Path(file).read_text("utf-8"))
+        source = Path(file).read_text("utf-8")
+        return tomllib.loads(source)
     except OSError as error:
-        text = f"cannot be read: {error.strerror}"
-        raise SettingsError([f"{file}: {text}"]) from error
+        raise SettingsError([f"{file}: cannot be read: {error.strerror}"]) from error
     except ValueError as error:
-        # The library's text ends in line and column.
-        raise SettingsError([f"{file}: this is no TOML: {error}"]) from error
+        # The library's text ends in line and column, or leaves them to be counted.
+        *_, last = lines = source.split("\n")
+        end = f"at line {len(lines)}, column {len(last) + 1}"
+        text = str(error).replace("at end of document", end)
+        raise SettingsError([f"{file}: this is no TOML: {text}"]) from error
 
 
 def _default(target: str) -> Found | None:
