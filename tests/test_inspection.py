@@ -120,6 +120,14 @@ def test_check_listens_on_every_port(capsys: Out, taken: int) -> None:
     )
 
 
+def test_check_spells_a_key_as_the_file_does(capsys: Out, taken: int) -> None:
+    source = f"[application.'a b']\n[[application.'a b'.listener]]\nport = {taken}"
+    assert check(source, "trio_s2s:Application") == Status.WRONG_USAGE
+    assert capsys.readouterr().out.startswith(
+        's2s.toml: application."a b".listener[0]: cannot listen on'
+    )
+
+
 def test_check_notices_two_on_one_port_and_leaves_it_free(capsys: Out) -> None:
     with socket.create_server(("127.0.0.1", 0)) as it:
         port: Any = it.getsockname()[1]

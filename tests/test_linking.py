@@ -94,6 +94,18 @@ async def test_listeners_are_opened_before_it_is_announced() -> None:
         assert list(world.listeners) == [4520]
 
 
+class Short(Client):
+    """Is over before it has begun."""
+
+    async def setup(self) -> None:
+        await self.stop()
+
+
+async def test_nothing_is_opened_after_a_stop() -> None:
+    async with memory() as world, open_application(Short(ListenerConfig(4520), LINK)):
+        assert not world.listeners
+
+
 async def test_opening_that_fails_ends_the_application() -> None:
     async with open_application(Application("Other")) as other:
         [listener] = await other.listen(ListenerConfig(0))

@@ -220,7 +220,9 @@ class Application:
         return self._running.link(dialler, peer)
 
     async def _open(self) -> None:
-        """Open what a settings file names."""
+        """Open what a settings file names, unless `setup` has stopped it already."""
+        if self._running.stopped.is_set():
+            return
         links: dict[str, Link[Any]] = {}
         for opening in self._openings:
             if isinstance(opening, ListenerConfig):

@@ -13,6 +13,7 @@ from trio_s2s.listening import open_listeners
 from trio_s2s.output import Status, show
 from trio_s2s.runtime import current_runtime
 from trio_s2s.settings import SettingsError, read_settings
+from trio_s2s.table import as_written
 from trio_s2s.target import name_of
 from trio_s2s.transport import show_address
 
@@ -54,8 +55,8 @@ async def _listen_on_all(applications: Sequence[Application]) -> list[str]:
                 try:
                     opened += await open_listeners(listener, current_runtime.get())
                 except ListenError as error:
-                    path = f"application.{application.name}.listener[{number}]"
-                    errors.append(f"{path}: {error}")
+                    path = f"application.{as_written(application.name)}"
+                    errors.append(f"{path}.listener[{number}]: {error}")
     finally:
         # Only now, or two of them on one port would not be noticed.
         for each in opened:

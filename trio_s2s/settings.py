@@ -59,8 +59,8 @@ def _parsed(file: str) -> Mapping[str, Any]:
         # The library's text ends in line and column, or leaves them to be counted.
         *_, last = lines = source.split("\n")
         end = f"at line {len(lines)}, column {len(last) + 1}"
-        text = str(error).replace("at end of document", end)
-        raise SettingsError([f"{file}: this is no TOML: {text}"]) from error
+        why = str(error).replace("at end of document", end)
+        raise SettingsError([f"{file}: this is no TOML: {why}"]) from error
 
 
 def _default(target: str) -> Found | None:

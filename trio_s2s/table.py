@@ -9,13 +9,19 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Reader", "Table", "did_you_mean"]
+__all__ = ["Reader", "Table", "as_written", "did_you_mean"]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give the end of a sentence that names the closest known word, if one is close."""
     found = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def as_written(key: str) -> str:
+    """Give a key as the file has to spell it."""
+    is_bare = re.fullmatch(r"[A-Za-z0-9_-]*", key)
+    return key if is_bare else json.dumps(key, ensure_ascii=False)
 
 
 @attrs.frozen
@@ -82,10 +88,7 @@ class Table:
         return found if len(self.errors) == before else None
 
     def _at(self, key: str) -> str:
-        # As it would have to be written in the file.
-        is_bare = re.fullmatch(r"[A-Za-z0-9_-]*", key)
-        shown = key if is_bare else json.dumps(key, ensure_ascii=False)
-        return ".".join(filter(None, (self.path, shown)))
+        return ".".join(filter(None, (self.path, as_written(key))))
 
 
 Reader = Callable[[Table, str], Any]
