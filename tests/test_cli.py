@@ -38,6 +38,9 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
         ["call", "127.0.0.1:1", "x"],
         ["call", "127.0.0.1:1", "1", "{"],
         ["call", "127.0.0.1:1", "1", "5"],
+        ["serve"],
+        ["serve", "-c"],
+        ["check"],
     ],
 )
 def test_wrong_command_is_an_error_with_usage(
@@ -54,7 +57,9 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
-    assert all(command in printed for command in ("demo", "ping", "call"))
+    assert all(
+        command in printed for command in ("demo", "ping", "call", "serve", "check")
+    )
 
 
 def test_package_runs_as_a_module() -> None:

@@ -34,6 +34,10 @@ SIGNATURES: dict[str, str] = {
         " insecure: bool=False, retry: Backoff | Fixed=_RETRY) -> Link[OutboundPeer]"
     ),
     "Application.create_peer": "def(self, init_request: InitRequest) -> InboundPeer",
+    "Application.links": "Mapping[str, Link[Any]] = MappingProxyType({})",
+    "Application.listen": (
+        "async def(self, listener: ListenerConfig) -> Sequence[trio.SocketListener]"
+    ),
     "Application.listen_tcp": (
         "async def(self, port: int, *, host: str='127.0.0.1', ssl_context:"
         " ssl.SSLContext | None=None, insecure: bool=False, backlog: int | None=None)"
@@ -160,6 +164,25 @@ SIGNATURES: dict[str, str] = {
     "LinkState.STOPPED": "= 'stopped'",
     "LinkState.WAITING": "= 'waiting'",
     "ListenError": "class(S2SError)",
+    "ListenerConfig": "class()",
+    "ListenerConfig.backlog": (
+        "int | None = attrs.field(default=None, kw_only=True, validator=_backlog)"
+    ),
+    "ListenerConfig.config": (
+        "PeerConfig | None = attrs.field(default=None, kw_only=True,"
+        " validator=_limits)"
+    ),
+    "ListenerConfig.host": (
+        "str = attrs.field(default='127.0.0.1', kw_only=True, validator=filled)"
+    ),
+    "ListenerConfig.insecure": (
+        "bool = attrs.field(default=False, kw_only=True, validator=flag)"
+    ),
+    "ListenerConfig.port": "int = attrs.field(validator=_port)",
+    "ListenerConfig.ssl_context": (
+        "ssl.SSLContext | None = attrs.field(default=None, kw_only=True,"
+        " validator=_context)"
+    ),
     "LocalProtocolError": "class(ProtocolError)",
     "MessageTooLargeError": "class(LocalProtocolError)",
     "MessageTooLargeError.__init__": (
@@ -249,10 +272,7 @@ SIGNATURES: dict[str, str] = {
         "float = attrs.field(default=30.0, validator=_seconds)"
     ),
     "PeerConfig.drain_timeout": "float = attrs.field(default=5.0, validator=_seconds)",
-    "PeerConfig.expose_errors": (
-        "bool = attrs.field(default=False,"
-        " validator=attrs.validators.instance_of(bool))"
-    ),
+    "PeerConfig.expose_errors": "bool = attrs.field(default=False, validator=flag)",
     "PeerConfig.handler_wait": "float = attrs.field(default=10.0, validator=_seconds)",
     "PeerConfig.handshake_timeout": (
         "float = attrs.field(default=5.0, validator=_seconds)"

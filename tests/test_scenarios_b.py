@@ -163,7 +163,7 @@ class Game(Application):
         super().__init__("Game", server_id=name)
         self.masters = masters or ("master",)
         self.notes: list[str] = []
-        self.links: list[Link[OutboundPeer]] = []
+        self.links: list[Link[OutboundPeer]] = []  # type: ignore[assignment]  # its own
 
     async def setup(self) -> None:
         for master in self.masters:

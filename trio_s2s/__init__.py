@@ -29,6 +29,7 @@ from trio_s2s.hosting import (
 )
 from trio_s2s.inbound import serve_peers, serve_tcp, serve_unix
 from trio_s2s.link import Link, LinkState
+from trio_s2s.listener import ListenerConfig
 from trio_s2s.messages import (
     EventData,
     InitRequest,
@@ -62,6 +63,7 @@ __all__ = [
     "Link",
     "LinkState",
     "ListenError",
+    "ListenerConfig",
     "LocalProtocolError",
     "MessageTooLargeError",
     "Operation",

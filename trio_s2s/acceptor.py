@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from trio_s2s.codes import FAILURE_OF_REJECT, CloseCode, FailureReason
+from trio_s2s.config import PeerConfig
 from trio_s2s.errors import (
     ConnectionFailedError,
     ConnectionRejectedError,
@@ -71,11 +72,15 @@ class Acceptor:
     """
 
     def __init__(
-        self, nodes: Sequence[Node], ssl_context: ssl.SSLContext | None
+        self,
+        nodes: Sequence[Node],
+        ssl_context: ssl.SSLContext | None,
+        config: PeerConfig | None = None,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._default = nodes[0]
-        self._config = nodes[0].config
+        self._own_config = config
+        self._config = config or nodes[0].config
         self._ssl_context = ssl_context
         self._pending: Counter[str] = Counter()
         self._refusing = 0
@@ -194,6 +199,7 @@ class Acceptor:
                     node,
                     hold,
                     is_dialled=False,
+                    config=self._own_config,
                 )
             except BaseException:
                 node.partners.release(hold)
@@ -205,7 +211,8 @@ class Acceptor:
         peer.resumed = hold.resumed
         value = peer.response_object
         try:
-            frame = welcome(node.identity, value, node.config, hold.resumed)
+            config = self._own_config or node.config
+            frame = welcome(node.identity, value, config, hold.resumed)
         except LocalProtocolError as error:
             raise ConnectionRejectedError(
                 CloseCode.INTERNAL,

@@ -1,7 +1,8 @@
 """One server: identity, listeners, links, the registry of peers, broadcast, stop."""
 
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, overload
 
 import trio
@@ -16,14 +17,14 @@ from trio_s2s.dialler import Target, dial_tcp
 from trio_s2s.errors import ConnectionRejectedError, LocalProtocolError
 from trio_s2s.fields import valid_server_id
 from trio_s2s.link import Link
-from trio_s2s.listening import listening_on
+from trio_s2s.linking import LinkConfig
+from trio_s2s.listener import ListenerConfig
+from trio_s2s.listening import open_listeners
 from trio_s2s.messages import EventData, InitRequest
 from trio_s2s.peer import InboundPeer, OutboundPeer, Peer
 from trio_s2s.registry import Peers
 from trio_s2s.running import Running
-from trio_s2s.security import check_context, check_port, refuse_plain_text
 from trio_s2s.statistics import ApplicationStatistics, StopReport
-from trio_s2s.transport import show_address
 
 __all__ = ["Application"]
 
@@ -37,6 +38,10 @@ class Application:
 
     Photon: `ApplicationBase`.
     """
+
+    links: Mapping[str, Link[Any]] = MappingProxyType({})
+    """The links that a settings file names, by name, once `setup` has finished; those
+    that `connect_tcp` gives are the caller's to keep."""
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Application:
         self.version = version
         self.config: PeerConfig = config or PeerConfig()
         self._run: Running | None = None
+        self._openings: Sequence[ListenerConfig | LinkConfig] = ()
 
     def __repr__(self) -> str:
         """Say who it is, for a log."""
@@ -118,6 +124,30 @@ class Application:
 
     # -- listening and linking --
 
+    async def listen(self, listener: ListenerConfig) -> Sequence[trio.SocketListener]:
+        """Accept peers by TCP for as long as the application runs.
+
+        Which listener a connection came by, `create_peer` sees from
+        `init_request.local_port`. Closing a listener that it gives ends the peers that
+        this one has accepted.
+
+        Raises:
+            ListenError: The port can't be listened on.
+            LocalProtocolError: The application does not run, or it stops.
+
+        Cancellation: nothing listens then.
+        """
+        running = self._at_work
+        listeners = await open_listeners(listener, running.node.runtime)
+        if running.stopped.is_set():
+            with trio.CancelScope(shield=True):  # It does not wait.
+                for opened in listeners:
+                    await trio.aclose_forcefully(opened)
+            raise self._too_late()
+        acceptor = Acceptor([running.node], listener.ssl_context, listener.config)
+        running.listen(listeners, acceptor)
+        return listeners
+
     async def listen_tcp(
         self,
         port: int,
@@ -127,29 +157,16 @@ class Application:
         insecure: bool = False,
         backlog: int | None = None,
     ) -> Sequence[trio.SocketListener]:
-        """Accept peers by TCP for as long as the application runs.
-
-        The arguments are those of `serve_tcp`. Which listener a connection came by,
-        `create_peer` sees from `init_request.local_port`. Closing a listener ends the
-        peers that it has accepted.
-
-        Raises ListenError if the port can't be listened on.
-        """
-        check_port(port, lowest=0)
-        check_context(ssl_context, listens=True)
-        refuse_plain_text("listening on", host, ssl_context, insecure)
-        running = self._at_work
-        listeners = await listening_on(
-            show_address((host, port)),
-            running.node.runtime.open_tcp_listeners(port, host, backlog),
+        """Accept peers by TCP: `listen`, with the fields of a `ListenerConfig`."""
+        return await self.listen(
+            ListenerConfig(
+                port,
+                host=host,
+                ssl_context=ssl_context,
+                insecure=insecure,
+                backlog=backlog,
+            )
         )
-        if running.stopped.is_set():
-            with trio.CancelScope(shield=True):  # It does not wait.
-                for listener in listeners:
-                    await trio.aclose_forcefully(listener)
-            raise self._too_late()
-        running.listen(listeners, Acceptor([running.node], ssl_context))
-        return listeners
 
     @overload
     def connect_tcp(

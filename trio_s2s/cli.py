@@ -2,14 +2,19 @@
 
 import argparse
 import json
+import os
 import ssl
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from trio_s2s import __version__
+from trio_s2s.inspection import check
+from trio_s2s.output import Status
+from trio_s2s.process import serve
 from trio_s2s.security import is_loopback
 from trio_s2s.story import main as demo
-from trio_s2s.visit import Door, call, parameters_of, ping, visit
+from trio_s2s.visit import Door, Errand, call, parameters_of, ping, visit
 
 __all__ = ["main"]
 
@@ -17,8 +22,9 @@ __all__ = ["main"]
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 only if all of it held.
 
-    1: the operation was answered with an error, 2: wrong usage, 3: no connection, 4: it
-    took too long, 5: the connection was lost.
+    1: the operation was answered with an error, or an application raised one, 2: wrong
+    usage, or settings that do not work, 3: no connection, 4: it took too long, or was
+    told twice to stop, 5: the connection was lost.
     """
     parser = argparse.ArgumentParser(
         prog="trio-s2s", description="Server-to-server links for Trio."
@@ -29,6 +35,63 @@ def main(args: Sequence[str] | None = None) -> int:
         "demo",
         help="a master and two game servers meet, talk, get lost, and come back",
     )
+    _add_hosting(commands)
+    _add_visits(commands)
+    options = parser.parse_args(args)
+    if options.command == "demo":
+        return demo()
+    if options.command in ("serve", "check"):
+        return _host(parser, options)
+    try:
+        door = _door(options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    return visit(door, _errand(options), options.timeout)
+
+
+# -- serve and check --
+
+
+def _add_hosting(commands: Any) -> None:
+    serving = commands.add_parser(
+        "serve", help="run applications until SIGTERM or Ctrl-C"
+    )
+    serving.add_argument(
+        "-c",
+        "--config",
+        default="",
+        metavar="FILE",
+        dest="file",
+        help="settings, in TOML: applications, listeners, links",
+    )
+    checking = commands.add_parser(
+        "check", help="say what a settings file would run, or all that is wrong with it"
+    )
+    checking.add_argument("file", metavar="FILE", help="settings, in TOML")
+    for parser in (serving, checking):
+        parser.add_argument(
+            "target",
+            nargs="?",
+            default="",
+            metavar="MODULE:CLASS",
+            help="an Application, for those that have no class in the file",
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _host(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Status:
+    if not (options.file or options.target):
+        parser.error("serve wants MODULE:CLASS, or -c FILE, or both")
+    # As `python -m` does: what is served is most often in the current folder.
+    sys.path.insert(0, os.getcwd())
+    run = serve if options.command == "serve" else check
+    return run(options.file, options.target, as_json=options.json)
+
+
+# -- ping and call --
+
+
+def _add_visits(commands: Any) -> None:
     pinging = commands.add_parser(
         "ping", help="say who listens at an address, and measure round trips"
     )
@@ -45,18 +108,12 @@ def main(args: Sequence[str] | None = None) -> int:
         default={},
         help="""an object, '{"0": "Ada"}'; keys of digits are parameter codes""",
     )
-    options = parser.parse_args(args)
-    if options.command == "demo":
-        return demo()
-    try:
-        door = _door(options)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+
+
+def _errand(options: argparse.Namespace) -> Errand:
     if options.command == "ping":
-        errand = ping(options.count, as_json=options.json)
-    else:
-        errand = call(options.code, options.parameters, as_json=options.json)
-    return visit(door, errand, options.timeout)
+        return ping(options.count, as_json=options.json)
+    return call(options.code, options.parameters, as_json=options.json)
 
 
 def _add_door(parser: argparse.ArgumentParser) -> None:

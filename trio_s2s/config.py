@@ -5,6 +5,8 @@ from typing import Any
 
 import attrs
 
+from trio_s2s.checks import flag
+
 __all__ = ["PeerConfig"]
 
 
@@ -23,7 +25,7 @@ def _seconds(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or math.isnan(value) or value <= 0:
         raise ValueError(
-            f"{attribute.name} is a number of seconds above 0 (math.inf switches it"
+            f"{attribute.name} is a number of seconds above 0 (infinity switches it"
             f" off), not {value!r}"
         )
 
@@ -71,7 +73,5 @@ class PeerConfig:
     """For what was accepted for sending, and for running requests, at the end."""
     resume_ttl: float = attrs.field(default=20.0, validator=_seconds)
     """How long a server that was lost is known, should it come back."""
-    expose_errors: bool = attrs.field(
-        default=False, validator=attrs.validators.instance_of(bool)
-    )
+    expose_errors: bool = attrs.field(default=False, validator=flag)
     """Whether callers are told the text of a handler's unexpected exception."""

@@ -3,8 +3,10 @@
 import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NoReturn, TypeVar
+from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
 
+import attrs
 import trio
 
 from trio_s2s.application import Application
@@ -13,6 +15,8 @@ from trio_s2s.codes import CloseCode, DisconnectReason
 from trio_s2s.errors import LocalProtocolError
 from trio_s2s.inbound import serve_nodes
 from trio_s2s.journal import log
+from trio_s2s.link import Link
+from trio_s2s.listener import ListenerConfig
 from trio_s2s.listening import listening_on
 from trio_s2s.node import Farewell, Node
 from trio_s2s.running import Running
@@ -42,6 +46,7 @@ async def open_application(application: A) -> AsyncGenerator[A]:
     try:
         async with _run(application) as running:
             await application.setup()
+            await _open(application)
             running.open()
             yield application
             # Its own run: somebody may have opened the application again already.
@@ -106,6 +111,22 @@ async def serve_applications(  # noqa: ASYNC128  serve_nodes does it
         )
         await serve_nodes(nodes, listeners, ssl_context, None, task_status)
     raise AssertionError("unreachable")  # pragma: no cover  only type checkers get here
+
+
+async def _open(application: Application) -> None:
+    """Open what a settings file names, unless `setup` has stopped it already."""
+    if application._running.stopped.is_set():
+        return
+    links: dict[str, Link[Any]] = {}
+    for opening in application._openings:
+        if isinstance(opening, ListenerConfig):
+            await application.listen(opening)
+        else:
+            arguments = attrs.asdict(opening, recurse=False)
+            name = arguments.pop("name")
+            links[name] = application.connect_tcp(**arguments)
+    if links:  # Else a class that has links of its own would lose them.
+        application.links = MappingProxyType(links)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import trio
 
 from trio_s2s.bounded import run_last_hook, where_waiting
 from trio_s2s.codes import CloseCode, DisconnectReason, Outcome
+from trio_s2s.config import PeerConfig
 from trio_s2s.connection import Connection
 from trio_s2s.dispatch import Dispatcher
 from trio_s2s.ending import Ending
@@ -88,9 +89,10 @@ class Life:
         *,
         is_dialled: bool,
         raises: bool = False,
+        config: PeerConfig | None = None,
     ) -> "Life":
         """Make a life of what a handshake has found out."""
-        config = node.config
+        config = config or node.config
         decoder.max_frame = config.max_frame
         peer.server_id = identity.server_id
         peer.local_address, peer.remote_address = addresses_of(stream)

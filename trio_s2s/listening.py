@@ -3,18 +3,19 @@
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import trio
 
 from trio_s2s.errors import ListenError
 from trio_s2s.journal import Journal
-from trio_s2s.runtime import sleep
+from trio_s2s.listener import ListenerConfig
+from trio_s2s.runtime import Runtime, sleep
 from trio_s2s.transport import closing, show_address
 from trio_s2s.unix import UnixListener
 
-__all__ = ["accept_from", "listener_name", "listening_on"]
+__all__ = ["accept_from", "listener_name", "listening_on", "open_listeners"]
 
 L = TypeVar("L")
 
@@ -98,6 +99,16 @@ async def listening_on(where: str, listeners: Awaitable[L]) -> L:
     except (OSError, UnicodeError) as error:
         text = _why(error)
         raise ListenError(f"cannot listen on {where}: {text}") from error
+
+
+async def open_listeners(
+    listener: ListenerConfig, runtime: Runtime
+) -> Sequence[trio.SocketListener]:
+    """Listen by TCP as it is wanted; what fails is a ListenError in words."""
+    port, host, backlog = listener.port, listener.host, listener.backlog
+    return await listening_on(
+        show_address((host, port)), runtime.open_tcp_listeners(port, host, backlog)
+    )
 
 
 def _why(error: OSError | UnicodeError) -> str:

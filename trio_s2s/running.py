@@ -47,6 +47,11 @@ class Running:
         with self._remembering:
             await self.node.partners.forget_in_time()
 
+    @property
+    def listeners(self) -> Listeners:
+        """Those that accept, or will when `setup` has finished."""
+        return list(self._listeners)
+
     def open(self) -> None:
         """Let the listeners accept: `setup` has finished."""
         self._may_accept.set()

@@ -1,11 +1,8 @@
 """Visits a server from the command line: knocks, measures or asks, and goes."""
 
-import datetime
 import json
 import ssl
-import sys
 from collections.abc import Awaitable, Callable, Mapping
-from enum import IntEnum
 from typing import Any, Final
 
 import attrs
@@ -19,23 +16,13 @@ from trio_s2s.errors import (
 )
 from trio_s2s.messages import OperationRequest
 from trio_s2s.outbound import open_tcp_peer
+from trio_s2s.output import Status, complain, for_json, show
 from trio_s2s.peer import OutboundPeer
 from trio_s2s.runtime import now, timer
 
-__all__ = ["Door", "Status", "call", "parameters_of", "ping", "visit"]
+__all__ = ["Door", "Errand", "Status", "call", "parameters_of", "ping", "visit"]
 
 MS: Final = 1000.0
-
-
-class Status(IntEnum):
-    """What the exit status of a visit says."""
-
-    OK = 0
-    ANSWERED_WITH_AN_ERROR = 1
-    WRONG_USAGE = 2
-    NOT_CONNECTED = 3
-    TOO_SLOW = 4
-    LOST = 5
 
 
 @attrs.frozen
@@ -61,13 +48,13 @@ def visit(door: Door, errand: Errand, limit: float) -> Status:
     try:
         return trio.run(_visit, door, errand, limit)
     except KeyboardInterrupt:
-        return _complain("interrupted", Status.TOO_SLOW)
+        return complain("interrupted", Status.TOO_SLOW)
     except ConnectionFailedError as error:
-        return _complain(str(error), Status.NOT_CONNECTED)
+        return complain(str(error), Status.NOT_CONNECTED)
     except PeerDisconnectedError as error:
-        return _complain(str(error), Status.LOST)
+        return complain(str(error), Status.LOST)
     except (S2SError, ValueError) as error:
-        return _complain(str(error), Status.WRONG_USAGE)
+        return complain(str(error), Status.WRONG_USAGE)
 
 
 async def _visit(door: Door, errand: Errand, limit: float) -> Status:
@@ -81,24 +68,7 @@ async def _visit(door: Door, errand: Errand, limit: float) -> Status:
         ) as peer:
             return await errand(peer, door, now() - began)
     assert scope.cancelled_caught
-    return _complain(f"{door} did not answer within {limit:g} s", Status.TOO_SLOW)
-
-
-def _complain(text: str, status: Status) -> Status:
-    print(f"trio-s2s: {text}", file=sys.stderr)
-    return status
-
-
-def _show(*, as_json: bool, text: str, **fields: Any) -> None:
-    shown = json.dumps(fields, default=_as_json) if as_json else text
-    print(shown, flush=True)
-
-
-def _as_json(value: object) -> str:
-    """Show what JSON does not know: bytes as hex, times as ISO 8601."""
-    if isinstance(value, bytes):
-        return value.hex()
-    return value.isoformat() if isinstance(value, datetime.datetime) else str(value)
+    return complain(f"{door} did not answer within {limit:g} s", Status.TOO_SLOW)
 
 
 # -- ping --
@@ -120,7 +90,7 @@ def ping(count: int, *, as_json: bool) -> Errand:
             if not as_json:
                 print(f"{number}: {trips[-1]:.2f} ms", flush=True)
         least, most, mean = min(trips), max(trips), sum(trips) / count
-        _show(
+        show(
             as_json=as_json,
             text=f"min {least:.2f}, mean {mean:.2f}, max {most:.2f} ms",
             address=str(door),
@@ -159,8 +129,8 @@ def call(code: int, parameters: Mapping[int | str, Any], *, as_json: bool) -> Er
         took = (now() - began) * MS
         about = answer.debug_message or ""
         name = _name_of(answer.return_code)
-        rest = f"\n{json.dumps(answer.parameters, default=_as_json)}"
-        _show(
+        rest = f"\n{json.dumps(answer.parameters, default=for_json)}"
+        show(
             as_json=as_json,
             text=f"{answer.return_code} {name} in {took:.2f} ms"
             + (f": {about}" if about else "")
