@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -38,6 +39,7 @@ class Fake(trio.socket.SocketType):
         await trio.sleep(delay)
         if number:
             raise OSError(number, f"Error connecting to {name}: {os.strerror(number)}")
+        self.network.on_success()
 
     def close(self) -> None:
         self.is_closed = True
@@ -53,6 +55,7 @@ class Network:
         self.behaviour = behaviour
         self.began: list[tuple[str, float]] = []
         self.sockets: list[Fake] = []
+        self.on_success: Callable[[], object] = lambda: None
 
     def socket(self, *args: Any) -> Fake:
         self.sockets.append(Fake(self))
@@ -128,7 +131,7 @@ async def test_g05_50_dead_addresses_take_no_longer_than_was_allowed(
 async def test_two_that_answer_at_once_leave_one(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
 ) -> None:
-    network = install(monkeypatch, Network(a=(0.25, 0), b=(0, 0)))
+    network = install(monkeypatch, Network(a=(0.5, 0), b=(0.25, 0)))
     await open_first("gs-1", 4520)
     assert network.open == 1
 
@@ -142,6 +145,17 @@ async def test_who_is_cancelled_at_the_end_leaves_nothing_open(
         with trio.CancelScope(deadline=began + moment) as scope:
             await open_first("gs-1", 4520)
         assert network.open == (0 if scope.cancelled_caught else 1)
+
+
+async def test_who_is_cancelled_in_the_moment_of_success_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
+) -> None:
+    network = install(monkeypatch, Network(a=(0.1, 0)))
+    with trio.CancelScope() as scope:
+        network.on_success = scope.cancel
+        await open_first("gs-1", 4520)
+    assert scope.cancelled_caught
+    assert network.open == 0
 
 
 def test_families_take_turns() -> None:

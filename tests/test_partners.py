@@ -1,5 +1,6 @@
 """Twin of `partners.py`: one connection for each pair of servers, and who is known."""
 
+import contextlib
 import logging
 import re
 from typing import Any
@@ -21,6 +22,7 @@ from trio_s2s import (
 )
 from trio_s2s.fields import Identity
 from trio_s2s.handshake import hello
+from trio_s2s.partners import Partners
 from trio_s2s.runtime import current_runtime
 from trio_s2s.testing import MemoryNetwork, RecordingApplication, RecordingPeer
 
@@ -446,3 +448,46 @@ async def test_strangers_cannot_end_a_connection_by_naming_its_server(
     assert a.hooks == b.hooks == ["on_connected"]
     # One PING a second, at most.
     assert peer.statistics().messages_sent - before < 150
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_two_of_one_name_that_come_at_once_leave_one(
+    seed: int, autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    a, b, impostor = Server("a"), Server("b"), Server("b")
+    impostor.port = 4521
+    network = MemoryNetwork(seed=seed)
+    network.set_latency(0.05, 0.0)
+    await nursery.start(network.run, a)
+    await nursery.start(network.run, b)
+    with network.at("elsewhere"):
+        async with open_application(impostor):
+            b.dial("a", retry=Fixed(100))
+            impostor.dial("a", retry=Fixed(100))
+            await trio.sleep(10)
+            assert a.hooks == ["on_connected"]
+            assert len(a.peers) == 1
+            # It was welcome for a moment, and is told why it is not any more.
+            lost = [*b.disconnects, *impostor.disconnects]
+            assert lost == [("a", R.REPLACED)]
+
+
+async def test_interrupt_of_server_lost_lets_the_next_one_begin() -> None:
+    async def interrupted(server_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        raise KeyboardInterrupt
+
+    partners = Partners(Identity(bytes(16), "a"), interrupted)
+    other = Identity(b"b" * 16, "b")
+    first = await partners.admit(other, "b:1", b"")
+    await partners.begin(first)
+    await partners.end(first, 20)
+    partners.release(first)
+    for _ in range(2):
+        again = await partners.admit(other, "b:1", b"")
+        with contextlib.suppress(KeyboardInterrupt):
+            await partners.begin(again)
+            await partners.end(again, 20)
+        partners.release(again)
+    with partners.remembered("b") as known:
+        assert known == other.instance_id

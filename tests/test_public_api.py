@@ -169,8 +169,7 @@ SIGNATURES: dict[str, str] = {
         "int | None = attrs.field(default=None, kw_only=True, validator=_backlog)"
     ),
     "ListenerConfig.config": (
-        "PeerConfig | None = attrs.field(default=None, kw_only=True,"
-        " validator=_limits)"
+        "PeerConfig | None = attrs.field(default=None, kw_only=True, validator=_limits)"
     ),
     "ListenerConfig.host": (
         "str = attrs.field(default='127.0.0.1', kw_only=True, validator=filled)"

@@ -54,10 +54,6 @@ def _accepts_nobody(init_request: InitRequest) -> InboundPeer:
     raise AssertionError("this side only dials")
 
 
-async def _loses_nobody(server_id: str) -> None:
-    await trio.lowlevel.checkpoint()  # Who is anonymous knows nobody.
-
-
 @attrs.define(eq=False, kw_only=True)
 class Node:
     """What all connections of one server share: an application, or a lone `serve_*`."""
@@ -65,7 +61,7 @@ class Node:
     name: str = ""
     """The application's; empty: any name that a dialler wants will do."""
     create_peer: CreatePeer = _accepts_nobody
-    server_lost: Callable[[str], Awaitable[None]] = _loses_nobody
+    server_lost: Callable[[str], Awaitable[None]] | None = None
     config: PeerConfig
     server_id: str = ""
     version: str = ""
@@ -172,7 +168,7 @@ class Node:
 
     async def _lost(self, server_id: str) -> None:
         """Tell the application that a server will not come back as the same."""
-        if not self.peers.is_closed:
+        if self.server_lost is not None and not self.peers.is_closed:
             hook = partial(self.server_lost, server_id)
             await run_last_hook(
                 hook, self.name, "server_lost", self.config.hook_timeout
