@@ -491,3 +491,31 @@ async def test_interrupt_of_server_lost_lets_the_next_one_begin() -> None:
         partners.release(again)
     with partners.remembered("b") as known:
         assert known == other.instance_id
+
+
+async def test_who_is_about_to_be_lost_is_not_remembered_any_more(
+    autojump_clock: Clock,
+) -> None:
+    """The simulator found it with seed 431: the task that tells had not run yet."""
+    lost: list[str] = []
+
+    async def note(server_id: str) -> None:
+        lost.append(server_id)
+        await trio.lowlevel.checkpoint()
+
+    for steps in range(8):
+        partners = Partners(Identity(bytes(16), "a"), note)
+        hold = await partners.admit(Identity(b"b" * 16, "b"), "b:1", b"")
+        await partners.begin(hold)
+        await partners.end(hold, 20)
+        partners.release(hold)
+        lost.clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partners.forget_in_time)
+            await trio.sleep(20)
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            with partners.remembered("b") as known:
+                await trio.sleep(1)
+                assert bool(lost) is not bool(known)
+            nursery.cancel_scope.cancel()

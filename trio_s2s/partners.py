@@ -89,11 +89,19 @@ class _Partner:
             self._let_next()
 
     def expires(self) -> bool:
-        """Whether it was away for too long; then the caller must await `end(0)`."""
+        """Whether it was away for too long; then `tell_lost` is due."""
         if not self.is_idle or now() < self.due:
             return False
-        self._hooks_run = True
+        # At once: nobody may be told any more that it is remembered.
+        self._hooks_run, self.known, self.due = True, b"", math.inf
         return True
+
+    async def tell_lost(self) -> None:
+        """Tell the application that it has expired."""
+        try:
+            await self._lost(self.server_id)
+        finally:
+            self._let_next()
 
     async def _forget(self) -> None:
         if self.known:
@@ -218,7 +226,7 @@ class Partners:
                     if not partner.known:
                         del self._partners[partner.server_id]
                     elif partner.expires():
-                        nursery.start_soon(partner.end, 0)
+                        nursery.start_soon(partner.tell_lost)
                 dues = (one.due for one in self._partners.values() if one.is_idle)
                 with timer(min(dues, default=math.inf) - now()):
                     await self._moved.park()
