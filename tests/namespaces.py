@@ -52,11 +52,24 @@ def why_refused() -> str:
     if not shutil.which("ip") or not shutil.which("ss"):
         return "`ip` and `ss` are missing: install iproute2"
     try:
+        _bury_the_dead()
         with Network() as network, network.inside("a"):
             pass
     except (OSError, subprocess.SubprocessError) as error:
         return f"this machine refuses network namespaces: {error}"
     return ""
+
+
+def _bury_the_dead() -> None:
+    """Delete what processes have left behind that were killed."""
+    for folder in _NAMES, _SETTINGS:
+        for path in folder.glob("s2s-*-*-*"):
+            if Path("/proc", path.name.split("-")[1]).exists():
+                continue
+            if folder is _NAMES:
+                _run("ip", "netns", "del", path.name)
+            else:
+                shutil.rmtree(path)
 
 
 class Network:
