@@ -313,6 +313,19 @@ async def test_write_error_is_the_reason_if_the_reader_finds_none(
         ]
 
 
+async def test_reset_that_only_the_writer_was_told_of_is_no_plain_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The system tells of a reset once; who asks next hears of an end."""
+    async with at_work() as link:
+        link.stream.send_error = reset_error()
+        await link.send(b"a")
+        await link.far.stream.send_eof()
+        await settled()
+        assert link.owner.ends == 0
+        assert link.reasons == [DisconnectReason.CONNECTION_RESET]
+
+
 # -- closing --
 
 

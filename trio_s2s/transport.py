@@ -207,7 +207,9 @@ class Transport:
                 return
             data = await self._stream.receive_some(RECEIVE_SIZE)
             if not data:
-                self._owner.take_end()
+                # The system tells of a reset once: the writer may have been told.
+                if _errno_of(self._write_error) != errno.ECONNRESET:
+                    self._owner.take_end()
                 return
             self.bytes_received += len(data)
             self._owner.take_data(data)
@@ -270,11 +272,14 @@ class Transport:
         )
 
     def _lose(self, error: Exception) -> None:
-        cause = error.__cause__
-        number = cause.errno if isinstance(cause, OSError) else None
         self._owner.fail(
             DisconnectReason.CONNECTION_RESET
-            if number in _RESET
+            if _errno_of(error) in _RESET
             else DisconnectReason.CONNECTION_LOST,
-            str(cause or error) or "the stream broke",
+            str(error.__cause__ or error) or "the stream broke",
         )
+
+
+def _errno_of(error: Exception | None) -> int | None:
+    cause = error.__cause__ if error is not None else None
+    return cause.errno if isinstance(cause, OSError) else None
