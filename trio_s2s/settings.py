@@ -29,7 +29,7 @@ class SettingsError(ValueError):
 
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("\n".join(errors))
-        self.errors = list(errors)
+        self.errors: list[str] = list(errors)
 
 
 def read_settings(file: str, target: str = "") -> list[Application]:
