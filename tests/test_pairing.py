@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from trio_s2s.codes import CloseCode, DisconnectReason
+from trio_s2s.ending import Ending
 from trio_s2s.fields import Identity
 from trio_s2s.pairing import Hold, refusal, rival, settle
 
@@ -247,6 +248,26 @@ def test_hold_that_was_dropped_is_gone_for_the_first_reason() -> None:
         DisconnectReason.PEER_RESTARTED,
         "a new one",
         CloseCode.PEER_RESTARTED,
+    )
+
+
+def test_hold_that_was_dropped_before_its_connection_began_ends_it() -> None:
+    class Connection:
+        ending = Ending()
+        first_message = None
+        failed: tuple[Any, ...] = ()
+
+        def fail(self, *reason: Any) -> None:
+            self.failed = reason
+
+    connection: Any = Connection()
+    hold = Hold(server_id="gs-1", is_confirmed=False)
+    hold.drop("the other one stays", CloseCode.DUPLICATE)
+    hold.attach(connection)
+    assert connection.failed == (
+        DisconnectReason.REPLACED,
+        "the other one stays",
+        CloseCode.DUPLICATE,
     )
 
 

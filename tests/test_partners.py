@@ -519,3 +519,34 @@ async def test_who_is_about_to_be_lost_is_not_remembered_any_more(
                 await trio.sleep(1)
                 assert bool(lost) is not bool(known)
             nursery.cancel_scope.cancel()
+
+
+async def test_link_that_is_cancelled_before_its_turn_has_run_no_hook(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    class Slow(RecordingPeer):
+        async def on_disconnected(self, reason: R, detail: str) -> None:
+            await super().on_disconnected(reason, detail)
+            await trio.sleep(4)
+
+    class Slowly(Server):
+        def dial_slowly(self) -> None:
+            def make() -> RecordingPeer:
+                return self.recorded(Slow())
+
+            self.connect_tcp("a", 4520, make, server_id="a", insecure=True)
+
+    a, b = Server("a"), Slowly("b")
+    network = await start(nursery, a)
+    async with trio.open_nursery() as inner:
+        await inner.start(network.run, b)
+        for _ in range(2):
+            b.dial_slowly()
+        await a.peers.wait_for("b")
+        network.reset("a", "b")
+        await trio.sleep(2)
+        # The other link is welcome by now, and waits for the hook of the first.
+        assert b.statistics().outbound.connecting == 1
+        inner.cancel_scope.cancel()
+    assert b.hooks == ["on_connected", "on_disconnected"]
+    assert b.statistics().ends == {R.CONNECTION_RESET: 1}
