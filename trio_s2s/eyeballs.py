@@ -27,7 +27,7 @@ async def open_first(host: str, port: int) -> trio.SocketStream:
     Cancellation: nothing is left open.
     """
     addresses = by_turns(await look_up(host, port))
-    errors: list[OSError] = []
+    errors: dict[Address, OSError] = {}
     won: list[trio.SocketStream] = []
     try:
         async with trio.open_nursery() as nursery:
@@ -45,7 +45,9 @@ async def open_first(host: str, port: int) -> trio.SocketStream:
     if won:
         return won[0]
     text = f"none of {len(addresses)} addresses of {host!r} could be reached"
-    raise OSError(text) from ExceptionGroup(text, errors)
+    # In the order of the addresses, whichever has failed first.
+    causes = [errors[address] for address in addresses if address in errors]
+    raise OSError(text) from ExceptionGroup(text, causes)
 
 
 def by_turns(addresses: Iterable[Address]) -> Sequence[Address]:
@@ -61,7 +63,7 @@ async def _try_one(
     address: Address,
     over: trio.Event,
     won: list[trio.SocketStream],
-    errors: list[OSError],
+    errors: dict[Address, OSError],
     all_of_them: trio.CancelScope,
 ) -> None:
     family, kind, protocol, _, target = address
@@ -80,5 +82,5 @@ async def _try_one(
             won.append(trio.SocketStream(attempt))
             all_of_them.cancel(reason="another address has answered")
     except OSError as error:
-        errors.append(error)
+        errors[address] = error
         over.set()
