@@ -2,7 +2,7 @@
 
 import itertools
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -215,13 +215,24 @@ async def linked(
         nursery.cancel_scope.cancel()
 
 
-def tls_contexts(name: str = "127.0.0.1") -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Give a server's context for a name, and a dialler's that trusts it."""
+def tls_contexts(
+    name: str = "127.0.0.1",
+    shown: Collection[str] = (),
+    verify_mode: ssl.VerifyMode = ssl.CERT_NONE,
+) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Give a server's context for a name, and a dialler's that trusts it.
+
+    The dialler has a certificate with the names that are `shown`, if there are any.
+    """
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(server)
+    authority.configure_trust(server)
+    server.verify_mode = verify_mode
     dialler = ssl.create_default_context()
     authority.configure_trust(dialler)
+    if shown:
+        authority.issue_cert(*shown, common_name="gs-1").configure_cert(dialler)
     return server, dialler
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import ssl
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,7 +11,7 @@ import trio
 import trio.testing
 
 from tests.network import Caller, InMemory, Server, Worker, memory, server_and_link
-from tests.peers import Dialler, Echo, Wait
+from tests.peers import Dialler, Echo, Wait, tls_contexts
 from trio_s2s import (
     Application,
     ConnectionRejectedError,
@@ -82,6 +83,28 @@ async def test_identity_is_told_to_both_sides(autojump_clock: Clock) -> None:
         assert (request.server_id, request.version) == ("gs-1", "1")
         assert not request.identity_verified
         assert server.made[0].server_id == "gs-1"
+
+
+async def test_certificate_with_its_name_proves_who_dials(
+    autojump_clock: Clock,
+) -> None:
+    context, shown = tls_contexts("localhost", ["gs-1"], ssl.CERT_REQUIRED)
+
+    class Strict(Server):
+        async def setup(self) -> None:
+            await self.listen_tcp(4520, ssl_context=context)
+
+    async with memory(), open_application(Strict()) as server:
+        for name in "gs-1", "gs-2":
+            async with open_application(Application("C", server_id=name)) as client:
+                await client.connect_tcp(
+                    "localhost", 4520, ssl_context=shown
+                ).connected()
+    requests = [peer.init_request for peer in server.made]
+    assert [(each.server_id, each.identity_verified) for each in requests] == [
+        ("gs-1", True),
+        ("gs-2", False),
+    ]
 
 
 # -- who is let in --

@@ -4,8 +4,17 @@ import ssl
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
-from trio_s2s.security import check_context, check_port, is_loopback, refuse_plain_text
+from tests.peers import tls_contexts
+from trio_s2s.security import (
+    check_context,
+    check_port,
+    is_loopback,
+    proves_name,
+    refuse_plain_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +73,29 @@ def test_context_must_be_for_its_side() -> None:
         check_context(dialler, listens=True)
     with pytest.raises(ValueError, match="this ssl_context is for listeners; a dial"):
         check_context(server, listens=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "mode", "proven"),
+    [
+        (["gs-1"], ssl.CERT_REQUIRED, True),
+        (["other", "gs-1"], ssl.CERT_OPTIONAL, True),
+        (["gs-1"], ssl.CERT_NONE, False),  # It was shown, but nobody has verified it.
+        (["gs-10"], ssl.CERT_REQUIRED, False),
+        (["*.gs-1"], ssl.CERT_REQUIRED, False),
+        ([], ssl.CERT_OPTIONAL, False),
+    ],
+)
+async def test_name_is_proven_by_a_verified_certificate(
+    names: list[str], mode: ssl.VerifyMode, proven: bool
+) -> None:
+    server, dialler = tls_contexts("localhost", names, mode)
+    one, other = trio.testing.memory_stream_pair()
+    near = trio.SSLStream(one, dialler, server_hostname="localhost")
+    far = trio.SSLStream(other, server, server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(near.do_handshake)
+        nursery.start_soon(far.do_handshake)
+    assert proves_name(far, "gs-1") is proven
+    assert not proves_name(far, "")
+    assert not proves_name(other, "gs-1")

@@ -33,6 +33,7 @@ from trio_s2s.node import Node
 from trio_s2s.pairing import Hold
 from trio_s2s.peer import InboundPeer
 from trio_s2s.runtime import timer
+from trio_s2s.security import proves_name
 from trio_s2s.transport import (
     addresses_of,
     closing,
@@ -283,6 +284,7 @@ def _make_peer(node: Node, hello: Hello, stream: trio.abc.Stream) -> InboundPeer
         local,
         int(port) if port.isdecimal() else None,
         remote,
+        proves_name(stream, hello.identity.server_id),
     )
     try:
         peer = node.make_peer(request)

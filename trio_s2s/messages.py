@@ -113,7 +113,8 @@ class InitRequest:
     remote_address: str = ""
     """Where it came from, in the same form."""
     identity_verified: bool = False
-    """Whether `server_id` was proven; without proof it is only a claim."""
+    """Whether `server_id` was proven: it is a DNS name of the dialler's certificate,
+    which the listener's `ssl_context` has verified. Else it is only a claim."""
 
 
 @attrs.frozen

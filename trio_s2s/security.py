@@ -1,9 +1,17 @@
-"""Plain text stays at home: which addresses may go without TLS."""
+"""Plain text stays at home, and what TLS proves of the other side."""
 
 import ipaddress
 import ssl
 
-__all__ = ["check_context", "check_port", "is_loopback", "refuse_plain_text"]
+import trio
+
+__all__ = [
+    "check_context",
+    "check_port",
+    "is_loopback",
+    "proves_name",
+    "refuse_plain_text",
+]
 
 
 def is_loopback(host: str) -> bool:
@@ -45,6 +53,18 @@ def check_context(ssl_context: ssl.SSLContext | None, *, listens: bool) -> None:
             "this ssl_context is for listeners; a dialler needs"
             " ssl.create_default_context()"
         )
+
+
+def proves_name(stream: trio.abc.Stream, name: str) -> bool:
+    """Whether the other side's certificate bears a name, as one of its DNS names.
+
+    To the letter: no wildcard, and no common name. Only a certificate that was verified
+    counts: of any other Python tells nothing. The handshake of TLS must be over.
+    """
+    if not isinstance(stream, trio.SSLStream):
+        return False
+    certificate = stream.getpeercert() or {}
+    return ("DNS", name) in certificate.get("subjectAltName", ())
 
 
 def check_port(port: int, *, lowest: int) -> None:
