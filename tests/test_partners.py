@@ -20,6 +20,7 @@ from trio_s2s import (
     PeerConfig,
     open_application,
 )
+from trio_s2s.codes import CloseCode
 from trio_s2s.fields import Identity
 from trio_s2s.handshake import hello
 from trio_s2s.partners import Partners
@@ -480,11 +481,13 @@ async def test_interrupt_of_server_lost_lets_the_next_one_begin() -> None:
     partners = Partners(Identity(bytes(16), "a"), interrupted)
     other = Identity(b"b" * 16, "b")
     first = await partners.admit(other, "b:1", b"")
+    first.confirm()
     await partners.begin(first)
     await partners.end(first, 20)
     partners.release(first)
     for _ in range(2):
         again = await partners.admit(other, "b:1", b"")
+        again.confirm()
         with contextlib.suppress(KeyboardInterrupt):
             await partners.begin(again)
             await partners.end(again, 20)
@@ -506,6 +509,7 @@ async def test_who_is_about_to_be_lost_is_not_remembered_any_more(
     for steps in range(8):
         partners = Partners(Identity(bytes(16), "a"), note)
         hold = await partners.admit(Identity(b"b" * 16, "b"), "b:1", b"")
+        hold.confirm()
         await partners.begin(hold)
         await partners.end(hold, 20)
         partners.release(hold)
@@ -519,6 +523,72 @@ async def test_who_is_about_to_be_lost_is_not_remembered_any_more(
                 await trio.sleep(1)
                 assert bool(lost) is not bool(known)
             nursery.cancel_scope.cancel()
+
+
+async def nobody_is_told(server_id: str) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def test_hooks_run_in_the_order_in_which_connections_were_confirmed(
+    nursery: trio.Nursery,
+) -> None:
+    """The simulator found it with seed 5009: the second came first, and stayed.
+
+    Both were confirmed in one step, by two tasks that Trio then woke in any order.
+    """
+    partners = Partners(Identity(bytes(16), "a"), nobody_is_told)
+    other = Identity(b"b" * 16, "b")
+    holds = [await partners.admit(other, "b:1", b"") for _ in range(2)]
+    holds[0].confirm()
+    holds[0].drop("another one took over", CloseCode.REPLACED)
+    holds[1].confirm()
+    began: list[int] = []
+
+    async def begin(number: int) -> None:
+        await partners.begin(holds[number])
+        began.append(number)
+
+    nursery.start_soon(begin, 1)
+    await trio.testing.wait_all_tasks_blocked()
+    assert began == []
+    await begin(0)
+    await partners.end(holds[0], 20)
+    await trio.testing.wait_all_tasks_blocked()
+    assert began == [0, 1]
+
+
+async def test_turn_of_a_connection_that_never_had_one_passes_on(
+    nursery: trio.Nursery,
+) -> None:
+    partners = Partners(Identity(bytes(16), "a"), nobody_is_told)
+    other = Identity(b"b" * 16, "b")
+    holds = [await partners.admit(other, "b:1", b"") for _ in range(2)]
+    holds[0].confirm()
+    holds[0].drop("another one took over", CloseCode.REPLACED)
+    holds[1].confirm()
+    nursery.start_soon(partners.begin, holds[1])
+    await trio.testing.wait_all_tasks_blocked()
+    partners.release(holds[0])
+    await trio.testing.wait_all_tasks_blocked()
+    await partners.end(holds[1], 20)
+    partners.release(holds[1])
+
+
+async def test_promise_19_nobody_is_resumed_by_who_has_forgotten_it() -> None:
+    partners = Partners(Identity(bytes(16), "a"), nobody_is_told)
+    other = Identity(b"b" * 16, "b")
+    first = await partners.admit(other, "b:1", b"")
+    first.confirm()
+    await partners.begin(first)
+    # This one is welcome as long as the first one is known...
+    first.drop("another one took over", CloseCode.REPLACED)
+    late = await partners.admit(other, "b:1", bytes(16))
+    assert late.resumed
+    # ...and has its turn when nobody is.
+    await partners.end(first, 0)
+    late.confirm()
+    await partners.begin(late)
+    assert not late.resumed
 
 
 async def test_link_that_is_cancelled_before_its_turn_has_run_no_hook(

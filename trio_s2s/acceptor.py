@@ -209,7 +209,6 @@ class Acceptor:
     async def _welcome(
         self, node: Node, peer: InboundPeer, hold: Hold, stream: trio.abc.Stream
     ) -> None:
-        peer.resumed = hold.resumed
         value = peer.response_object
         try:
             config = self._own_config or node.config

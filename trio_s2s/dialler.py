@@ -201,7 +201,6 @@ class Dialler:
             welcome.resumed,
         )
         peer.response_object = welcome.response_object
-        peer.resumed = welcome.resumed
         return Life.begin(
             peer,
             stream,

@@ -161,6 +161,7 @@ class Life:
         )
         if hold.is_confirmed:
             await self._node.partners.begin(hold)
+            self._peer.resumed = hold.resumed
         self._was_connected = self._is_connecting = hold.is_confirmed
         return hold.is_confirmed
 

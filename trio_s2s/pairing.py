@@ -36,11 +36,17 @@ class Hold:
     """Whether the dialler uses it; only an acceptor has to find out."""
     siblings: list["Hold"] = attrs.field(factory=list)
     """The connections of the same pair, with this one."""
+    turns: list["Hold"] = attrs.field(factory=list)
+    """The confirmed ones whose hooks are not over, in the order of confirmation."""
     resumed: bool = False
     """Whether both sides remember each other."""
     _connection: Connection | None = None
     _answered_at: float = -math.inf
     _farewell: tuple[DisconnectReason, str, CloseCode] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.is_confirmed:
+            self.turns.append(self)
 
     @property
     def is_gone(self) -> bool:
@@ -69,6 +75,8 @@ class Hold:
             # Two servers of one name came at the same time.
             self.drop(f"{other} is connected already", CloseCode.DUPLICATE)
         self.is_confirmed = not self.is_gone
+        if self.is_confirmed:
+            self.turns.append(self)
 
     def drop(self, text: str, code: CloseCode) -> None:
         """End it in favour of another one."""

@@ -28,6 +28,8 @@ class _Partner:
     def __init__(self, server_id: str, lost: Callable[[str], Awaitable[None]]) -> None:
         self.server_id = server_id
         self.holds: list[Hold] = []
+        self.turns: list[Hold] = []
+        """Those of them whose hooks run, or are to run, in that order."""
         self.known: bytes = b""
         """The instance of the other server that was connected, until it is lost."""
         self.due: float = math.inf
@@ -59,18 +61,21 @@ class _Partner:
             is_confirmed=is_confirmed,
             resumed=resumed,
             siblings=self.holds,
+            turns=self.turns,
         )
         self.holds.append(hold)
         return hold
 
     async def begin(self, hold: Hold) -> None:
-        """Wait for the end of the last connection's hooks; then it is this one's turn.
+        """Wait for the end of the hooks before it; then it is this one's turn.
 
         Who has waited for it must call `end`.
         """
-        while self._hooks_run:
+        while self._hooks_run or self.turns[0] is not hold:
             await self._hooks_end.park()
         self._hooks_run = True
+        # It may have waited for the end of one after which nobody was known any more.
+        hold.resumed = hold.resumed and self.known == hold.instance_id
         try:
             if not hold.resumed:
                 await self._forget()
@@ -79,14 +84,22 @@ class _Partner:
             raise
         self.known, self.due = hold.instance_id, math.inf
 
-    async def end(self, ttl: float) -> None:
+    async def end(self, hold: Hold, ttl: float) -> None:
         """Let the next one begin; the other server is known for so many seconds."""
         self.due = now() + ttl
         try:
             if ttl <= 0:
                 await self._forget()
         finally:
+            self.turns.remove(hold)
             self._let_next()
+
+    def release(self, hold: Hold) -> None:
+        """Forget a connection, which may have had no turn."""
+        self.holds.remove(hold)
+        if hold in self.turns:
+            self.turns.remove(hold)
+            self._hooks_end.unpark_all()
 
     def expires(self) -> bool:
         """Whether it was away for too long; then `tell_lost` is due."""
@@ -110,7 +123,7 @@ class _Partner:
 
     def _let_next(self) -> None:
         self._hooks_run = False
-        self._hooks_end.unpark()
+        self._hooks_end.unpark_all()
 
 
 class Partners:
@@ -172,12 +185,12 @@ class Partners:
     async def end(self, hold: Hold, ttl: float) -> None:
         """Take note that its hooks have run; the server stays known for a while."""
         if hold.server_id:
-            await self._partners[hold.server_id].end(ttl)
+            await self._partners[hold.server_id].end(hold, ttl)
 
     def release(self, hold: Hold) -> None:
         """Take note that a connection is over."""
         if hold.server_id:
-            hold.siblings.remove(hold)
+            self._partners[hold.server_id].release(hold)
             self.moved()
 
     def moved(self) -> None:

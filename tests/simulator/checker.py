@@ -62,6 +62,7 @@ class Life:
     """What one peer has told."""
 
     name: str
+    made: float
     state: str = "new"
     ended: float = math.inf
     """When `on_disconnected` began."""
@@ -95,6 +96,10 @@ class Checker:
         """Whether wires carry wrong bytes, which may ask for anything."""
         self.is_timely = True
         """Whether all clocks have always run."""
+        self.pauses: list[tuple[float, float]] = []
+        """When servers stood still: until when, and for how long."""
+        self.first_hook = 0.0
+        """Seconds from the begin of an attempt to `on_connected`, at most."""
 
     def check(self, number: str, *, holds: bool, text: str) -> None:
         """Raise unless it holds; the first that does not is kept, whoever is told."""
@@ -111,14 +116,17 @@ class Checker:
         """A fault comes, and explains what it may lead to."""
         self.explained |= EXPLAINS[verb]
         self.is_corrupted |= verb == "corrupt"
-        # A server that stands still does not see that a time is over.
-        self.is_timely &= verb != "pause"
+
+    def stands_still(self, until: float, seconds: float) -> None:
+        """A server is paused: it does not see that a time is over."""
+        self.is_timely = False
+        self.pauses.append((until, seconds))
 
     # -- lives --
 
-    def life(self, name: str) -> Life:
+    def life(self, name: str, now: float) -> Life:
         """Take note of a peer that was made."""
-        self.lives.append(Life(name))
+        self.lives.append(Life(name, now))
         return self.lives[-1]
 
     def hook(self, life: Life, old: str, new: str, number: str) -> None:
@@ -127,9 +135,13 @@ class Checker:
         self.check(number, holds=life.state in old.split(), text=text)
         life.state = new
 
-    def connecting(self, life: Life) -> None:
+    def connecting(self, life: Life, now: float) -> None:
         """`on_connected` begins."""
         self.hook(life, "new", "connecting", "V1")
+        paused = sum(length for end, length in self.pauses if end >= life.made)
+        late = now - life.made - paused - self.first_hook
+        text = f"on_connected of {life.name} comes {late:g} s too late"
+        self.check("P17", holds=late <= 1e-6, text=text)
         self.counts["connects"] += 1
 
     def connected(self, life: Life) -> None:

@@ -43,6 +43,15 @@ class Options:
         config = self.config
         return config.heartbeat_interval * (config.heartbeat_misses + 1) + RECOVERY
 
+    @property
+    def first_hook(self) -> float:
+        """Seconds from the begin of an attempt to that of `on_connected`, at most."""
+        config = self.config
+        attempt = config.connect_timeout + config.handshake_timeout + 1
+        # Before it come the hooks of a connection that has just ended.
+        old = config.connected_timeout + config.drain_timeout + 1
+        return attempt + old + 3 * config.hook_timeout
+
     def names(self) -> list[str]:
         """Give the servers' names."""
         return [f"s{number}" for number in range(1, self.servers + 1)]

@@ -79,7 +79,8 @@ class SimPeer(InboundPeer, OutboundPeer):
         self.server = server
         checker = server.checker
         side = "in" if init_request else "out"
-        self.life: Life = checker.life(f"{server.server_id}.{side}{len(checker.lives)}")
+        name = f"{server.server_id}.{side}{len(checker.lives)}"
+        self.life: Life = checker.life(name, trio.current_time())
         self.sent: dict[int, int] = {}
         """The number of the last event of each channel."""
         self.photons: list[Call] = []
@@ -88,7 +89,7 @@ class SimPeer(InboundPeer, OutboundPeer):
         """Channels on which somebody sends just now."""
 
     async def on_connected(self) -> None:
-        self.server.checker.connecting(self.life)
+        self.server.checker.connecting(self.life, trio.current_time())
         pairs, name = self.server.pairs, self.life.name
         pairs.begins(self.server_id, name, resumed=self.resumed)
         await trio.sleep(self.server.draw() * self.server.options.hook_delay)
@@ -174,6 +175,7 @@ class Server(Application):
 
     def __init__(self, name: str, options: Options, checker: Checker, rng: Any) -> None:
         super().__init__("Sim", server_id=name, config=options.config)
+        checker.first_hook = options.first_hook
         checker.slots = options.config.max_concurrent_requests
         checker.buffer = options.config.send_buffer + LARGEST * (checker.slots + 1)
         self.options = options

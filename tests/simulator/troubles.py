@@ -51,6 +51,9 @@ class Troubles:
         self.matrix[trouble.verb, state] += 1
         self.checker.happens(trouble.verb)
         self.network.trace.note("fault", trouble.verb, "", f"{trouble.link} {state}")
+        if trouble.verb == "pause":
+            until = trio.current_time() + trouble.lasts
+            self.checker.stands_still(until, trouble.lasts)
         undo = getattr(self, trouble.verb)(*trouble.link, trouble.amount)
         if isinstance(undo, Coroutine):
             await undo
