@@ -383,7 +383,7 @@ async def test_silence_ends_the_connection(
         assert kinds == [
             [Kind.REQUEST, 1],
             [Kind.PING, 1],
-            [Kind.PING, 2],
+            [Kind.PING, 1],
             [Kind.GOODBYE, CloseCode.HEARTBEAT],
         ]
 

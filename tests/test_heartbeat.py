@@ -59,7 +59,7 @@ async def test_silence_is_noticed_after_7_5_s(
     await trio.sleep(100)
     assert watch.silent == [(7.5, "nothing was received for 7.5 s (limit 7.5 s)")]
     assert watch.asked == [2.5, 5.0]
-    assert watch.tokens == [1, 2]
+    assert watch.tokens == [1, 1]  # It asks for the same answer still.
     assert watch.ticks == 3
 
 
@@ -186,14 +186,22 @@ async def test_answer_gives_the_round_trip_time(
     assert heartbeat.round_trip_time == 0.25
 
 
-async def test_answer_to_an_older_ping_is_fine_and_says_nothing(
+async def test_answer_that_takes_longer_than_an_interval_is_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Each PING took the place of the one before, and none was ever answered."""
     watch = Watch()
-    watch.heartbeat.ask(watch._ask)
-    watch.heartbeat.ask(watch._ask)
-    assert watch.heartbeat.answered(1)
-    assert watch.heartbeat.round_trip_time is None
+    heartbeat = watch.heartbeat
+    for number in range(4):
+        heartbeat.ask(watch._ask)
+        await trio.sleep(0.25)
+        # The second PING has gone out before the first was answered, and so on.
+        heartbeat.ask(watch._ask)
+        await trio.sleep(0.25)
+        assert heartbeat.answered(number + 1)
+        assert heartbeat.round_trip_time == 0.5
+        assert heartbeat.answered(number + 1)  # That was for the second one.
+        assert heartbeat.round_trip_time == 0.5
 
 
 async def test_answer_to_nothing_is_told(

@@ -11,19 +11,25 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from trio_s2s import (
+    EventData,
     InboundPeer,
     InitRequest,
     OperationRequest,
     OperationResponse,
+    OutboundPeer,
+    PeerDisconnectedError,
     SendParameters,
     cli,
     serve_tcp,
 )
-from trio_s2s.visit import Status, parameters_of
+from trio_s2s.testing import memory_peers
+from trio_s2s.visit import Status, _round_trip, parameters_of
 
+Log = pytest.LogCaptureFixture
 Out = pytest.CaptureFixture[str]
 LONG_AGO = datetime.datetime(2000, 1, 2, tzinfo=datetime.UTC)
 
@@ -167,6 +173,37 @@ def test_nobody_there_is_told(capsys: Out) -> None:
         pass
     assert cli.main(["ping", address]) == Status.NOT_CONNECTED
     assert "connection refused (is the server running?)" in capsys.readouterr().err
+    assert cli.main(["ping", address, "--json"]) == Status.NOT_CONNECTED
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert told["status"] == Status.NOT_CONNECTED
+    assert "connection refused" in told["error"]
+    assert printed.err == ""
+
+
+class Loud(Host):
+    """Greets everybody with an event."""
+
+    async def on_connected(self) -> None:
+        await self.send_event(EventData(1))
+
+
+def test_events_of_the_server_are_no_news(capsys: Out, caplog: Log) -> None:
+    with host(Loud) as address:
+        assert cli.main(["call", address, "1"]) == Status.OK
+    assert caplog.text == ""
+
+
+async def test_round_trip_that_never_ends_is_a_loss(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It was taken for as short as the last one, or waited for ever."""
+    async with memory_peers(InboundPeer, OutboundPeer) as (near, far):
+        assert await _round_trip(far) >= 0
+        near.abort()
+        for _ in range(2):
+            with pytest.raises(PeerDisconnectedError, match="a round trip"):
+                await _round_trip(far)
 
 
 def test_interrupt_is_one_line(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
         door = _door(options)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    return visit(door, _errand(options), options.timeout)
+    return visit(door, _errand(options), options.timeout, as_json=options.json)
 
 
 # -- serve and check --
@@ -96,7 +96,9 @@ def _add_visits(commands: Any) -> None:
         "ping", help="say who listens at an address, and measure round trips"
     )
     _add_door(pinging)
-    pinging.add_argument("-n", type=_count, default=3, help="round trips", dest="count")
+    pinging.add_argument(
+        "-n", type=_count, default=3, help="round trips (3)", dest="count"
+    )
     calling = commands.add_parser("call", help="send one operation, show its answer")
     _add_door(calling)
     calling.add_argument("code", type=_count, metavar="CODE", help="of the operation")
@@ -122,7 +124,7 @@ def _add_door(parser: argparse.ArgumentParser) -> None:
     add("--tls", action="store_true", help="trust whom this system trusts")
     add("--ca", metavar="FILE", help="TLS, and trust only this authority")
     add("--insecure", action="store_true", help="plain text to another machine")
-    add("--timeout", type=float, default=5.0, metavar="S", help="for all of it")
+    add("--timeout", type=float, default=5.0, metavar="S", help="for all of it (5.0)")
     add("--json", action="store_true", help="print one JSON object")
 
 

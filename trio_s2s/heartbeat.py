@@ -30,7 +30,7 @@ class Heartbeat:
         self.is_asking: bool = False
         """Whether a PING waits for its answer."""
         self._token = 0
-        self._asked_at = now()
+        self._asked_at = self._began_at = now()
         self._scope = trio.CancelScope(shield=True)
 
     def start(
@@ -94,17 +94,27 @@ class Heartbeat:
         return now() - self.last_sent > self.interval / 2
 
     def ask(self, ask: Callable[[int], None]) -> None:
-        """Send one PING."""
-        self._token += 1
-        self.is_asking = True
+        """Send one PING; the same once more while it has no answer.
+
+        A new one would take the answer's place, where it takes longer than an interval.
+        """
+        if not self.is_asking:
+            self._token += 1
+            self.is_asking = True
+            self._began_at = now()
         self._asked_at = now()
         ask(self._token)
 
+    async def answer(self, is_over: Callable[[], bool]) -> None:
+        """Wait until the PING that was sent last is answered, or nothing will be."""
+        while self.is_asking and not is_over():
+            await self.moved.park()
+
     def answered(self, token: int) -> bool:
-        """Take a PONG; False if it answers nothing that was asked last."""
+        """Take a PONG; False if it answers nothing that was asked."""
         if not self.is_asking or token != self._token:
-            return 0 < token < self._token
+            return 0 < token <= self._token
         self.is_asking = False
-        self.round_trip_time = now() - self._asked_at
+        self.round_trip_time = now() - self._began_at
         self.moved.unpark_all()
         return True

@@ -14,7 +14,7 @@ from trio_s2s.errors import (
     PeerDisconnectedError,
     S2SError,
 )
-from trio_s2s.messages import OperationRequest
+from trio_s2s.messages import EventData, OperationRequest, SendParameters
 from trio_s2s.outbound import open_tcp_peer
 from trio_s2s.output import Status, complain, for_json, show
 from trio_s2s.peer import OutboundPeer
@@ -43,18 +43,31 @@ Errand = Callable[[OutboundPeer, Door, float], Awaitable[Status]]
 """What to do inside; it is told how long it took to get in, in seconds."""
 
 
-def visit(door: Door, errand: Errand, limit: float) -> Status:
+class Visitor(OutboundPeer):
+    """Has not come for the server's events."""
+
+    async def on_event(self, event: EventData, send_parameters: SendParameters) -> None:
+        """Say nothing of it."""
+
+
+def visit(door: Door, errand: Errand, limit: float, *, as_json: bool) -> Status:
     """Connect, do something, and go; what goes wrong is told in a line."""
     try:
         return trio.run(_visit, door, errand, limit)
     except KeyboardInterrupt:
-        return complain("interrupted", Status.TOO_SLOW)
+        text, status = "interrupted", Status.TOO_SLOW
+    except trio.TooSlowError:
+        text, status = f"{door} did not answer within {limit:g} s", Status.TOO_SLOW
     except ConnectionFailedError as error:
-        return complain(str(error), Status.NOT_CONNECTED)
+        text, status = str(error), Status.NOT_CONNECTED
     except PeerDisconnectedError as error:
-        return complain(str(error), Status.LOST)
+        text, status = str(error), Status.LOST
     except (S2SError, ValueError) as error:
-        return complain(str(error), Status.WRONG_USAGE)
+        text, status = str(error), Status.WRONG_USAGE
+    if as_json:
+        show(as_json=True, text="", error=text, status=status)
+        return status
+    return complain(text, status)
 
 
 async def _visit(door: Door, errand: Errand, limit: float) -> Status:
@@ -63,12 +76,13 @@ async def _visit(door: Door, errand: Errand, limit: float) -> Status:
         async with open_tcp_peer(
             door.host,
             door.port,
+            Visitor,
             ssl_context=door.ssl_context,
             insecure=door.insecure,
         ) as peer:
             return await errand(peer, door, now() - began)
     assert scope.cancelled_caught
-    return complain(f"{door} did not answer within {limit:g} s", Status.TOO_SLOW)
+    raise trio.TooSlowError
 
 
 # -- ping --
@@ -108,12 +122,13 @@ def ping(count: int, *, as_json: bool) -> Errand:
 async def _round_trip(peer: OutboundPeer) -> float:
     assert peer._session is not None
     connection = peer._session.connection
+    ending, heartbeat = connection.ending, connection.heartbeat
     connection.ping()
-    await connection.heartbeat.moved.park()
-    if connection.closed.is_set():
-        raise connection.ending.error(Outcome.UNKNOWN, "a round trip")
-    assert connection.heartbeat.round_trip_time is not None
-    return connection.heartbeat.round_trip_time
+    await heartbeat.answer(lambda: ending.reason is not None)
+    if ending.reason is not None:
+        raise ending.error(Outcome.UNKNOWN, "a round trip")
+    assert heartbeat.round_trip_time is not None
+    return heartbeat.round_trip_time
 
 
 # -- call --
