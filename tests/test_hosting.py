@@ -13,8 +13,11 @@ from tests.peers import CancelAtStep, Dialler, Wait, cancel_at_every_step
 from trio_s2s import (
     Application,
     ConnectionRejectedError,
+    FailureReason,
     InboundPeer,
     InitRequest,
+    LinkState,
+    ListenerConfig,
     ListenError,
     LocalProtocolError,
     OperationRequest,
@@ -197,6 +200,36 @@ async def test_running_ends_when_it_is_stopped(autojump_clock: Clock) -> None:
     assert application.record == WHOLE
 
 
+@pytest.mark.parametrize("openings", [1, 2])
+async def test_stop_while_its_listeners_open_is_no_error(
+    openings: int, autojump_clock: Clock
+) -> None:
+    application = Recording()
+    application._openings = [ListenerConfig(port) for port in range(1, openings + 1)]
+
+    class Stopping(InMemory):
+        async def open_tcp_listeners(self, *where: Any) -> Any:
+            await application.stop()
+            return await super().open_tcp_listeners(*where)
+
+    async with memory(Stopping()) as world:
+        await run_application(application)
+        assert list(world.listeners) == [1]
+    assert application.record == WHOLE
+
+
+async def test_links_of_an_application_that_ends_by_an_error_have_stopped(
+    autojump_clock: Clock,
+) -> None:
+    async with memory():
+        with pytest.raises(ZeroDivisionError):
+            async with open_application(Recording()) as application:
+                link = application.connect_tcp("localhost", 1)
+                await settled()
+                raise ZeroDivisionError
+        assert link.state is LinkState.STOPPED
+
+
 async def test_running_ends_when_it_is_cancelled(autojump_clock: Clock) -> None:
     application = Recording()
     with trio.move_on_after(1):
@@ -369,6 +402,20 @@ async def test_dialler_chooses_among_applications(autojump_clock: Clock) -> None
         nursery.cancel_scope.cancel()
     assert lobby.record == ["setup", "visited as 'Lobby'", "visited as ''", "tear_down"]
     assert chat.record == ["setup", "visited as 'Chat'", "tear_down"]
+
+
+async def test_one_of_them_may_dial_another(autojump_clock: Clock) -> None:
+    """Both have one port, but each its own instance: it is no connection to itself."""
+    lobby, chat = Hall("Lobby"), Hall("Chat")
+    async with memory(), trio.open_nursery() as nursery:
+        await nursery.start(serve_applications, [lobby, chat], 4520)
+        link = lobby.connect_tcp("localhost", 4520, application_name="Chat")
+        assert (await link.connected()).server_id == "chat"
+        lobby.connect_tcp("localhost", 4520, application_name="Lobby")
+        await settled()
+        failures = lobby.statistics().failures
+        assert failures == {FailureReason.SELF_CONNECTION: 1}
+        nursery.cancel_scope.cancel()
 
 
 async def test_one_of_them_may_stop_alone(autojump_clock: Clock) -> None:

@@ -64,22 +64,35 @@ class Master(Application):
 
 
 class Raises(Application):
-    """Sends itself signals from its setup, or does something else there."""
-
-    signals = [signal.SIGTERM]
+    """Sends itself a signal when it runs."""
 
     async def setup(self):
-        for number in self.signals:
-            signal.raise_signal(number)
-            await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.spawn_system_task(self.send)
+
+    async def send(self):
+        await trio.testing.wait_all_tasks_blocked()
+        signal.raise_signal(signal.SIGTERM)
 
 
-class Twice(Raises):
-    signals = [signal.SIGTERM, signal.SIGINT]
+class Waits(Application):
+    """Sends itself a signal from its setup, which goes on for ever."""
 
     async def setup(self):
-        await super().setup()
+        signal.raise_signal(signal.SIGTERM)
         await trio.sleep_forever()
+
+    async def tear_down(self):
+        print(f"{self.name} is torn down")
+
+
+class Twice(Waits):
+    async def setup(self):
+        try:
+            await super().setup()
+        finally:
+            with trio.CancelScope(shield=True):
+                signal.raise_signal(signal.SIGINT)
+                await trio.testing.wait_all_tasks_blocked()
 
 
 class Short(Application):
@@ -122,7 +135,13 @@ def test_signal_stops_it(capsys: Out) -> None:
 
 def test_second_signal_ends_it_at_once(capsys: Out) -> None:
     assert serve("process_game:Twice") == Status.TOO_SLOW
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "Twice is torn down\n"
+
+
+def test_signal_ends_a_setup_and_begins_no_other(capsys: Out) -> None:
+    Path("s2s.toml").write_text("[application.A]\n[application.B]\n")
+    assert serve("process_game:Waits", "-c", "s2s.toml") == Status.OK
+    assert capsys.readouterr().out == "A is torn down\n"
 
 
 def test_third_signal_does_not_wait(

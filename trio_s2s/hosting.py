@@ -1,8 +1,8 @@
 """Runs applications: one for a `with` block or as a task, several behind one port."""
 
 import ssl
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -115,18 +115,29 @@ async def serve_applications(  # noqa: ASYNC128  serve_nodes does it
 
 async def _open(application: Application) -> None:
     """Open what a settings file names, unless `setup` has stopped it already."""
-    if application._running.stopped.is_set():
-        return
     links: dict[str, Link[Any]] = {}
     for opening in application._openings:
+        if application._running.stopped.is_set():
+            return
         if isinstance(opening, ListenerConfig):
-            await application.listen(opening)
+            with _unless_stopped(application):
+                await application.listen(opening)
         else:
             arguments = attrs.asdict(opening, recurse=False)
             name = arguments.pop("name")
             links[name] = application.connect_tcp(**arguments)
     if links:  # Else a class that has links of its own would lose them.
         application.links = MappingProxyType(links)
+
+
+@contextmanager
+def _unless_stopped(application: Application) -> Iterator[None]:
+    try:
+        yield
+    except LocalProtocolError:
+        # It may have been stopped while it was opening.
+        if not application._running.stopped.is_set():
+            raise
 
 
 @asynccontextmanager

@@ -37,7 +37,9 @@ def serve(file: str, target: str, *, as_json: bool) -> Status:
             say(line)
         return Status.WRONG_USAGE
     # What nobody awaits is logged; an application that has set it up has its own way.
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
+    )
     status = Status.TOO_SLOW
     try:
         status = trio.run(Process(as_json).run, applications)
@@ -65,6 +67,8 @@ class Process:
         self._is_asked = trio.Event()
         """Set by the first signal."""
         self._everything = trio.CancelScope()
+        self._setup: trio.CancelScope | None = None
+        """Around the application that is about to run, until it does."""
 
     async def run(self, applications: Sequence[Application]) -> Status:
         """Run them until they stop, each by itself or all by a signal."""
@@ -74,7 +78,8 @@ class Process:
                 async with trio.open_nursery() as running:
                     # One after the other, so that what is told has an order.
                     for application in applications:
-                        await running.start(self._host, application)
+                        if not self._is_asked.is_set():
+                            await running.start(self._host, application)
                 nursery.cancel_scope.cancel(reason="all applications have stopped")
         return self._status
 
@@ -84,6 +89,8 @@ class Process:
             name = signal.Signals(await anext(signals)).name
             say(f"{name}: running requests may finish; a second signal ends it at once")
             self._is_asked.set()
+            if self._setup is not None:  # It has nothing to finish yet.
+                self._setup.cancel(reason="the process was told to stop")
             await anext(signals)
         self._give_up(Status.TOO_SLOW)
 
@@ -94,18 +101,23 @@ class Process:
     async def _host(
         self, application: Application, task_status: trio.TaskStatus[None]
     ) -> None:
-        try:
-            async with open_application(application):
-                running = application._running
-                self._tell_listeners(application)
-                task_status.started()
-                await _first_of(self._is_asked, running.stopped)
-                report = await application.stop()
-        except ListenError as error:
-            self._give_up(complain(f"{application.name}: {error}", Status.WRONG_USAGE))
-            await trio.lowlevel.checkpoint()
-        else:
-            self._tell_report(application, report)
+        with trio.CancelScope() as self._setup:
+            try:
+                async with open_application(application):
+                    running = application._running
+                    self._tell_listeners(application)
+                    self._setup = None
+                    task_status.started()
+                    await _first_of(self._is_asked, running.stopped)
+                    report = await application.stop()
+            except ListenError as error:
+                text = f"{application.name}: {error}"
+                self._give_up(complain(text, Status.WRONG_USAGE))
+                await trio.lowlevel.checkpoint()
+            else:
+                self._tell_report(application, report)
+                return
+        task_status.started()
 
     # -- telling --
 

@@ -118,4 +118,6 @@ class Running:
         """End everything at once, with a goodbye but without waiting for work."""
         self.stopped.set()
         self.node.peers.close()
+        for link in self._links:
+            link.stop()
         self._nursery.cancel_scope.cancel(reason="the application ends")
