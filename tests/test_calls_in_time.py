@@ -166,6 +166,25 @@ async def test_own_scope_decides_what_the_caller_sees(
     assert ends == [*answer, 5]
 
 
+async def test_answer_that_is_much_too_early_is_an_answer(
+    nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    """The caller waited for its own deadline, also when the connection was lost."""
+    side = Side()
+    ends: list[Any] = []
+
+    async def limited() -> None:
+        with trio.fail_after(3600):
+            ends.append(await side.calls.request(call()))
+
+    nursery.start_soon(limited)
+    await settled()
+    side.take()
+    side.answer(1, ReturnCode.DEADLINE_EXCEEDED)
+    await settled()
+    assert ends == [[Kind.RESPONSE, 1, -6, {}, None]]
+
+
 async def test_deadline_of_another_caller_is_an_answer_like_any() -> None:
     """Who has no deadline itself waits for nothing."""
     side = Side()

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_s2s import eyeballs
+from trio_s2s import FailureReason, eyeballs
 from trio_s2s.eyeballs import by_turns, open_first
 from trio_s2s.failures import explain_failure
 from trio_s2s.lookup import Progress, progress
@@ -117,6 +117,17 @@ async def test_f10_all_attempts_are_told_if_all_fail(
     assert "connecting to b: Connection refused" in text
     # That of the last address decides, and not the last that was told.
     assert "connection refused (is the server running?)" in text
+
+
+async def test_name_without_an_address_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, Network())
+    with pytest.raises(OSError, match="it has no address") as caught:
+        await open_first("gs-1", 4520)
+    error = explain_failure(caught.value, "gs-1:4520")
+    assert error.reason is FailureReason.DNS_ERROR
+    assert "the name look-up failed: it has no address" in str(error)
 
 
 async def test_g05_50_dead_addresses_take_no_longer_than_was_allowed(

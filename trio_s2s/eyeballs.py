@@ -27,6 +27,8 @@ async def open_first(host: str, port: int) -> trio.SocketStream:
     Cancellation: nothing is left open.
     """
     addresses = by_turns(await look_up(host, port))
+    if not addresses:
+        raise socket.gaierror(socket.EAI_NONAME, "it has no address")
     errors: dict[Address, OSError] = {}
     won: list[trio.SocketStream] = []
     try:
