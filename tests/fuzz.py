@@ -182,7 +182,7 @@ def check(protocol: Protocol) -> None:
 def bear_hello(rng: random.Random, data: bytes) -> str:
     """Read the dialler's first frame."""
     try:
-        read_hello(data[4:], [bytes(16)], CONFIG)
+        read_hello(data[4:], CONFIG)
     except ConnectionFailedError as error:
         return error.reason.name
     return "taken"

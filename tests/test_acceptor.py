@@ -177,7 +177,7 @@ async def test_wrong_hello_is_rejected_with_code_and_text(
     await check_alive(server)
 
 
-async def test_own_instance_id_is_a_connection_to_oneself(
+async def test_d16_own_instance_id_is_a_connection_to_oneself(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = await start_server(nursery)

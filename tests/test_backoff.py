@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
-from trio_s2s import Backoff, Fixed
-from trio_s2s.backoff import Attempts
+from trio_s2s import (
+    Backoff,
+    ConnectionFailedError,
+    ConnectionRejectedError,
+    FailureReason,
+    Fixed,
+)
+from trio_s2s.backoff import Attempts, is_for_good, wish
+from trio_s2s.codes import CloseCode
 
 
 def asked(policy: Backoff | Fixed) -> tuple[Attempts, list[float]]:
@@ -79,3 +86,28 @@ def test_wrong_times_are_refused(value: Any) -> None:
     ):
         with pytest.raises(ValueError, match="is a number of seconds above 0, not"):
             make()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (ConnectionFailedError("", FailureReason.REFUSED), False),
+        (ConnectionFailedError("", FailureReason.SELF_CONNECTION), True),
+        (ConnectionRejectedError(CloseCode.BUSY), False),
+        (ConnectionRejectedError(CloseCode.IDENTITY), True),
+        (ConnectionRejectedError(CloseCode.UNKNOWN_APPLICATION), True),
+        (ConnectionRejectedError(7), False),
+    ],
+)
+def test_some_failures_will_not_pass(error: ConnectionFailedError, is_so: bool) -> None:
+    assert is_for_good(error) is is_so
+
+
+def test_wish_to_be_left_alone_is_respected_within_reason() -> None:
+    error = ConnectionRejectedError(CloseCode.BUSY)
+    assert wish(error) == 0
+    error._retry_after = 20.0
+    assert wish(error) == 20
+    error._retry_after = 1e9
+    assert wish(error) == 600
+    assert wish(ConnectionFailedError("", FailureReason.REFUSED)) == 0

@@ -60,14 +60,17 @@ def nested(depth: int) -> Any:
     return value
 
 
+def read_theirs(body: bytes, config: PeerConfig) -> object:
+    """Read an answer as a dialler with an id of its own."""
+    return read_answer(body, [US.instance_id], config)
+
+
 # -- there and back --
 
 
 def test_hello_arrives() -> None:
     config = PeerConfig(max_frame=2048, heartbeat_interval=1.5)
-    said = read_hello(
-        body_of(hello(THEM, "Master", {"a": 1}, config)), [US.instance_id], CONFIG
-    )
+    said = read_hello(body_of(hello(THEM, "Master", {"a": 1}, config)), CONFIG)
     assert (said.identity, said.application_name) == (THEM, "Master")
     assert said.init_object == {"a": 1}
     assert said.terms.limits == Limits(2048, 1024, 4 * 1024**2, 256 * 1024)
@@ -118,13 +121,13 @@ def test_handshake_frame_has_4_kib_at_most() -> None:
 
 def test_smallest_limit_of_elements_has_room_for_a_handshake() -> None:
     small = PeerConfig(max_elements=16)
-    read_hello(body_of(hello(THEM, "Master", None, small)), [US.instance_id], small)
+    read_hello(body_of(hello(THEM, "Master", None, small)), small)
     read_answer(body_of(welcome(THEM, None, small)), [US.instance_id], small)
 
 
 def test_endless_heartbeat_is_ten_minutes_on_the_wire() -> None:
     config = PeerConfig(heartbeat_interval=float("inf"))
-    said = read_hello(body_of(hello(THEM, "", None, config)), [US.instance_id], CONFIG)
+    said = read_hello(body_of(hello(THEM, "", None, config)), CONFIG)
     assert said.terms.heartbeat == 600
 
 
@@ -142,7 +145,7 @@ def test_endless_heartbeat_is_ten_minutes_on_the_wire() -> None:
 )
 def test_a09_what_is_no_s2s_gets_no_answer(body: bytes) -> None:
     with pytest.raises(ConnectionFailedError) as caught:
-        read_hello(body, [US.instance_id], CONFIG)
+        read_hello(body, CONFIG)
     assert caught.value.reason is FailureReason.NOT_S2S
 
 
@@ -158,8 +161,6 @@ def test_a09_what_is_no_s2s_gets_no_answer(body: bytes) -> None:
         pytest.param(hello_body(versions=[2, 3]), -20, "1 to 1, the", id="C27"),
         pytest.param(hello_body(versions=[0, 0]), -20, "dialler 0 to 0", id="C27-low"),
         pytest.param(hello_body(versions=[3, 1]), -20, "3 to 1", id="C27-odd"),
-        pytest.param(hello_body(f1=bytes(16)), -23, "itself", id="D16"),
-        pytest.param(hello_body(f0="a b", f1=bytes(16)), -23, "itself", id="D16-name"),
         pytest.param(hello_body(f0="a b"), -2, "server id", id="D19-space"),
         pytest.param(hello_body(f6=nested(33)), -3, "32 deep", id="A21"),
         pytest.param(hello_body(f6={None: 1}), -3, "key of type", id="B05"),
@@ -191,7 +192,7 @@ def test_a09_what_is_no_s2s_gets_no_answer(body: bytes) -> None:
 )
 def test_wrong_hello_is_rejected(body: bytes, code: int, text: str) -> None:
     with pytest.raises(ConnectionRejectedError, match=text) as caught:
-        read_hello(body, [US.instance_id], CONFIG)
+        read_hello(body, CONFIG)
     assert caught.value.code == code
 
 
@@ -208,7 +209,7 @@ def test_wrong_hello_is_rejected(body: bytes, code: int, text: str) -> None:
     ],
 )
 def test_hello_from_a_later_version_is_taken(body: bytes) -> None:
-    read_hello(body, [US.instance_id], CONFIG)
+    read_hello(body, CONFIG)
 
 
 # -- what a dialler refuses --
@@ -245,9 +246,9 @@ def test_wrong_answer_is_a_failure(
     ("read", "body"),
     [
         pytest.param(read_hello, hello_body(f6={"a": [1]}, f9=["x"]), id="HELLO"),
-        pytest.param(read_answer, welcome_body(f6=[1.5], f10=True), id="WELCOME"),
-        pytest.param(read_answer, pack([4, -26, "full", 1000]), id="REJECT"),
-        pytest.param(read_answer, pack([1, {7: bytes(32)}]), id="CHALLENGE"),
+        pytest.param(read_theirs, welcome_body(f6=[1.5], f10=True), id="WELCOME"),
+        pytest.param(read_theirs, pack([4, -26, "full", 1000]), id="REJECT"),
+        pytest.param(read_theirs, pack([1, {7: bytes(32)}]), id="CHALLENGE"),
         pytest.param(read_hello, pack([2, {13: "k", 14: bytes(32)}]), id="PROOF"),
     ],
 )
@@ -258,16 +259,16 @@ def test_a34_every_flipped_bit_is_an_answer_or_a_failure(
         flipped = bytearray(body)
         flipped[place // 8] ^= 1 << place % 8
         try:
-            read(bytes(flipped), [US.instance_id], CONFIG)
+            read(bytes(flipped), CONFIG)
         except ConnectionFailedError:
             continue
 
 
-@pytest.mark.parametrize("read", [read_hello, read_answer])
+@pytest.mark.parametrize("read", [read_hello, read_theirs])
 @given(body=st.binary(max_size=100))
 def test_random_bytes_are_only_ever_a_failure(read: Any, body: bytes) -> None:
     try:
-        read(body, [US.instance_id], CONFIG)
+        read(body, CONFIG)
     except ConnectionFailedError:
         return
     raise AssertionError(f"{body!r} was taken")

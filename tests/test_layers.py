@@ -20,7 +20,7 @@ ROWS = (
     ("contracts", "codec", "outbox"),
     ("fields",),
     ("protocol", "handshake", "handlers", "answers", "transport", "inbox"),
-    ("tickets", "listening"),
+    ("tickets", "listening", "guest"),
     ("calls",),
     ("connection", "tasks"),
     ("pairing",),

@@ -1,6 +1,5 @@
 """Twin of `partners.py`: one connection for each pair of servers, and who is known."""
 
-import contextlib
 import logging
 import re
 from typing import Any
@@ -20,10 +19,8 @@ from trio_s2s import (
     PeerConfig,
     open_application,
 )
-from trio_s2s.codes import CloseCode
 from trio_s2s.fields import Identity
 from trio_s2s.handshake import hello
-from trio_s2s.partners import Partners
 from trio_s2s.runtime import current_runtime
 from trio_s2s.testing import MemoryNetwork, RecordingApplication, RecordingPeer
 
@@ -61,11 +58,11 @@ class Server(RecordingApplication):
         self.recorded(peer).record(hook, about)
 
     def dial(self, other: str, **options: Any) -> Link[Any]:
-        def make() -> RecordingPeer:
-            return self.recorded(RecordingPeer())
-
         options = {"server_id": other, "insecure": True, **options}
-        return self.connect_tcp(other, 4520, make, **options)
+        return self.connect_tcp(other, 4520, self.make, **options)
+
+    def make(self) -> RecordingPeer:
+        return self.recorded(RecordingPeer())
 
     @property
     def hooks(self) -> list[str]:
@@ -134,7 +131,7 @@ async def test_dial_without_a_name_ends_as_a_duplicate_without_a_hook(
     assert a.hooks == b.hooks == ["on_connected"]
     assert FailureReason.DUPLICATE in a.statistics().failures
     assert FailureReason.DUPLICATE in b.statistics().rejections
-    assert "server 'a' is connected already, from a:" in caplog.text
+    assert "there is a connection with server 'a' already, at a:" in caplog.text
     # Once in 3 s, and no faster.
     assert 15 < a.statistics().failures[FailureReason.DUPLICATE] <= 21
 
@@ -471,153 +468,3 @@ async def test_two_of_one_name_that_come_at_once_leave_one(
             # It was welcome for a moment, and is told why it is not any more.
             lost = [*b.disconnects, *impostor.disconnects]
             assert lost == [("a", R.REPLACED)]
-
-
-async def test_interrupt_of_server_lost_lets_the_next_one_begin() -> None:
-    async def interrupted(server_id: str) -> None:
-        await trio.lowlevel.checkpoint()
-        raise KeyboardInterrupt
-
-    partners = Partners(Identity(bytes(16), "a"), interrupted)
-    other = Identity(b"b" * 16, "b")
-    first = await partners.admit(other, "b:1", b"")
-    first.confirm()
-    await partners.begin(first)
-    await partners.end(first, 20)
-    partners.release(first)
-    for _ in range(2):
-        again = await partners.admit(other, "b:1", b"")
-        again.confirm()
-        with contextlib.suppress(KeyboardInterrupt):
-            await partners.begin(again)
-            await partners.end(again, 20)
-        partners.release(again)
-    with partners.remembered("b") as known:
-        assert known == other.instance_id
-
-
-async def test_who_is_about_to_be_lost_is_not_remembered_any_more(
-    autojump_clock: Clock,
-) -> None:
-    """The simulator found it with seed 431: the task that tells had not run yet."""
-    lost: list[str] = []
-
-    async def note(server_id: str) -> None:
-        lost.append(server_id)
-        await trio.lowlevel.checkpoint()
-
-    for steps in range(8):
-        partners = Partners(Identity(bytes(16), "a"), note)
-        hold = await partners.admit(Identity(b"b" * 16, "b"), "b:1", b"")
-        hold.confirm()
-        await partners.begin(hold)
-        await partners.end(hold, 20)
-        partners.release(hold)
-        lost.clear()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partners.forget_in_time)
-            await trio.sleep(20)
-            for _ in range(steps):
-                await trio.lowlevel.checkpoint()
-            with partners.remembered("b") as known:
-                await trio.sleep(1)
-                assert bool(lost) is not bool(known)
-            nursery.cancel_scope.cancel()
-
-
-async def nobody_is_told(server_id: str) -> None:
-    await trio.lowlevel.checkpoint()
-
-
-async def test_hooks_run_in_the_order_in_which_connections_were_confirmed(
-    nursery: trio.Nursery,
-) -> None:
-    """The simulator found it with seed 5009: the second came first, and stayed.
-
-    Both were confirmed in one step, by two tasks that Trio then woke in any order.
-    """
-    partners = Partners(Identity(bytes(16), "a"), nobody_is_told)
-    other = Identity(b"b" * 16, "b")
-    holds = [await partners.admit(other, "b:1", b"") for _ in range(2)]
-    holds[0].confirm()
-    holds[0].drop("another one took over", CloseCode.REPLACED)
-    holds[1].confirm()
-    began: list[int] = []
-
-    async def begin(number: int) -> None:
-        await partners.begin(holds[number])
-        began.append(number)
-
-    nursery.start_soon(begin, 1)
-    await trio.testing.wait_all_tasks_blocked()
-    assert began == []
-    await begin(0)
-    await partners.end(holds[0], 20)
-    await trio.testing.wait_all_tasks_blocked()
-    assert began == [0, 1]
-
-
-async def test_turn_of_a_connection_that_never_had_one_passes_on(
-    nursery: trio.Nursery,
-) -> None:
-    partners = Partners(Identity(bytes(16), "a"), nobody_is_told)
-    other = Identity(b"b" * 16, "b")
-    holds = [await partners.admit(other, "b:1", b"") for _ in range(2)]
-    holds[0].confirm()
-    holds[0].drop("another one took over", CloseCode.REPLACED)
-    holds[1].confirm()
-    nursery.start_soon(partners.begin, holds[1])
-    await trio.testing.wait_all_tasks_blocked()
-    partners.release(holds[0])
-    await trio.testing.wait_all_tasks_blocked()
-    await partners.end(holds[1], 20)
-    partners.release(holds[1])
-
-
-async def test_promise_19_nobody_is_resumed_by_who_has_forgotten_it() -> None:
-    partners = Partners(Identity(bytes(16), "a"), nobody_is_told)
-    other = Identity(b"b" * 16, "b")
-    first = await partners.admit(other, "b:1", b"")
-    first.confirm()
-    await partners.begin(first)
-    # This one is welcome as long as the first one is known...
-    first.drop("another one took over", CloseCode.REPLACED)
-    late = await partners.admit(other, "b:1", bytes(16))
-    assert late.resumed
-    # ...and has its turn when nobody is.
-    await partners.end(first, 0)
-    late.confirm()
-    await partners.begin(late)
-    assert not late.resumed
-
-
-async def test_link_that_is_cancelled_before_its_turn_has_run_no_hook(
-    autojump_clock: Clock, nursery: trio.Nursery
-) -> None:
-    class Slow(RecordingPeer):
-        async def on_disconnected(self, reason: R, detail: str) -> None:
-            await super().on_disconnected(reason, detail)
-            await trio.sleep(4)
-
-    class Slowly(Server):
-        def dial_slowly(self) -> None:
-            def make() -> RecordingPeer:
-                return self.recorded(Slow())
-
-            self.connect_tcp("a", 4520, make, server_id="a", insecure=True)
-
-    a, b = Server("a"), Slowly("b")
-    network = await start(nursery, a)
-    async with trio.open_nursery() as inner:
-        await inner.start(network.run, b)
-        for _ in range(2):
-            b.dial_slowly()
-        await a.peers.wait_for("b")
-        await trio.sleep(5)  # By then the other link has learnt that it is not needed.
-        network.reset("a", "b")
-        await trio.sleep(2)
-        # The other link is welcome by now, and waits for the hook of the first.
-        assert b.statistics().outbound.connecting == 1
-        inner.cancel_scope.cancel()
-    assert b.hooks == ["on_connected", "on_disconnected"]
-    assert b.statistics().ends == {R.CONNECTION_RESET: 1}

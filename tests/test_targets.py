@@ -8,7 +8,14 @@ import trio.testing
 
 from tests.network import Caller, Server, memory
 from tests.peers import Wait
-from trio_s2s import Application, Fixed, PeerDisconnectedError, open_application
+from trio_s2s import (
+    Application,
+    ConnectionFailedError,
+    FailureReason,
+    Fixed,
+    PeerDisconnectedError,
+    open_application,
+)
 
 Clock = trio.testing.MockClock
 Log = pytest.LogCaptureFixture
@@ -62,21 +69,26 @@ async def test_target_that_makes_no_sense_is_a_failure(
     assert text in str(caught.value)
 
 
-async def test_target_that_raises_is_told_and_tried_again(
+async def test_target_that_raises_is_a_failure_and_tried_again(
     autojump_clock: Clock, caplog: Log
 ) -> None:
-    calls = []
+    errors: list[ConnectionFailedError] = []
+
+    class Told(Caller):
+        async def on_failed(self, error: ConnectionFailedError) -> None:
+            errors.append(error)
 
     async def find_server() -> tuple[str, int]:
         await trio.lowlevel.checkpoint()
-        calls.append(trio.current_time())
-        raise ZeroDivisionError("a bug")
+        raise KeyError("billing")
 
     async with memory(), open_application(Application("Client")) as client:
-        client.connect_tcp(find_server, None, Caller)
+        client.connect_tcp(find_server, None, Told, retry=Fixed(3))
         await trio.sleep(10)
-    assert calls == [0, 3, 6, 9]
-    assert "an attempt raised ZeroDivisionError" in caplog.text
+        assert client.statistics().failures == {FailureReason.DNS_ERROR: 4}
+    assert "find_server: it raised KeyError: 'billing'; next attempt in" in caplog.text
+    assert [error.reason for error in errors] == [FailureReason.DNS_ERROR] * 4
+    assert isinstance(errors[0].__cause__, KeyError)
 
 
 # -- what it is doing --

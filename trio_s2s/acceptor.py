@@ -5,7 +5,6 @@ import ssl
 from collections import Counter
 from collections.abc import Sequence
 
-import attrs
 import trio
 
 from trio_s2s.codes import FAILURE_OF_REJECT, CloseCode, FailureReason
@@ -19,9 +18,9 @@ from trio_s2s.errors import (
 from trio_s2s.failures import explain_left
 from trio_s2s.foreign import wrong_first_frame
 from trio_s2s.framing import FrameDecoder
+from trio_s2s.guest import Guest, init_request
 from trio_s2s.handshake import (
     MAX_HANDSHAKE_FRAME,
-    Hello,
     read_hello,
     reject,
     welcome,
@@ -33,9 +32,7 @@ from trio_s2s.node import Node
 from trio_s2s.pairing import Hold
 from trio_s2s.peer import InboundPeer
 from trio_s2s.runtime import timer
-from trio_s2s.security import proves_name
 from trio_s2s.transport import (
-    addresses_of,
     closing,
     discard_rest,
     receive_frame,
@@ -43,26 +40,6 @@ from trio_s2s.transport import (
 )
 
 __all__ = ["Acceptor"]
-
-
-@attrs.frozen
-class Guest:
-    """Who has connected, and is not let in yet."""
-
-    name: str
-    host: str
-    """Whose connections are counted together; empty where there is no address."""
-
-    @classmethod
-    def of(cls, stream: trio.abc.Stream) -> "Guest":
-        """Name who is at the other end of a stream."""
-        local, remote = addresses_of(stream)
-        name = f"{remote or 'somebody'} to {local or 'a stream'}"
-        return cls(name, remote.rpartition(":")[0])
-
-    def __str__(self) -> str:
-        """Name it, for a log."""
-        return self.name
 
 
 class Acceptor:
@@ -177,15 +154,17 @@ class Acceptor:
         self, stream: trio.abc.Stream, decoder: FrameDecoder
     ) -> Life:
         body = await receive_frame(stream, decoder)
-        own = [node.identity.instance_id for node in self._nodes.values()]
-        hello = read_hello(body, own, self._config)
+        hello = read_hello(body, self._config)
         if decoder.progress():
             raise ConnectionRejectedError(
                 CloseCode.PROTOCOL, "HELLO was followed by more, before WELCOME"
             )
         node = self._choose(hello.application_name)
+        if hello.identity.instance_id == node.identity.instance_id:
+            text = "this server has dialled itself"
+            raise ConnectionRejectedError(CloseCode.SELF_CONNECTION, text)
         with node.welcomes():
-            peer = _make_peer(node, hello, stream)
+            peer = _make_peer(node, init_request(hello, stream))
             hold = await node.partners.admit(
                 hello.identity, peer.init_request.remote_address, hello.known
             )
@@ -210,8 +189,8 @@ class Acceptor:
         self, node: Node, peer: InboundPeer, hold: Hold, stream: trio.abc.Stream
     ) -> None:
         value = peer.response_object
+        config = self._own_config or node.config
         try:
-            config = self._own_config or node.config
             frame = welcome(node.identity, value, config, hold.resumed)
         except LocalProtocolError as error:
             raise ConnectionRejectedError(
@@ -246,12 +225,15 @@ class Acceptor:
 
     def _tell_rejected(self, error: ConnectionRejectedError, guest: Guest) -> None:
         fault = error.__cause__ if error.code == CloseCode.INTERNAL else None
+        level = logging.ERROR if fault else logging.WARNING
+        if error.code == CloseCode.DUPLICATE:
+            level = logging.INFO  # As it should be, where both dial.
         self._turn_away(
             FAILURE_OF_REJECT.get(error.code, FailureReason.REJECTED),
             guest,
             f"rejected with code {error.code}:"
             f" {error.debug_message or 'no reason given'}",
-            logging.ERROR if fault else logging.WARNING,
+            level,
             fault,
         )
 
@@ -270,21 +252,7 @@ class Acceptor:
         )
 
 
-def _make_peer(node: Node, hello: Hello, stream: trio.abc.Stream) -> InboundPeer:
-    local, remote = addresses_of(stream)
-    # A path is no address, whatever is behind its last colon.
-    port = "" if local.startswith("/") else local.rpartition(":")[2]
-    request = InitRequest(
-        hello.application_name,
-        hello.identity.server_id,
-        hello.identity.instance_id,
-        hello.identity.version,
-        hello.init_object,
-        local,
-        int(port) if port.isdecimal() else None,
-        remote,
-        proves_name(stream, hello.identity.server_id),
-    )
+def _make_peer(node: Node, request: InitRequest) -> InboundPeer:
     try:
         peer = node.make_peer(request)
         claim(peer)

@@ -5,11 +5,23 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["Attempts", "Backoff", "Fixed"]
+from trio_s2s.codes import CloseCode, FailureReason
+from trio_s2s.errors import ConnectionFailedError, ConnectionRejectedError
+
+__all__ = ["Attempts", "Backoff", "Fixed", "is_for_good", "wish"]
 
 FACTOR: Final = 2.0
 STABLE: Final = 10.0
 """Seconds that a connection must have lasted to count as a success."""
+LONGEST_WISH: Final = 600.0
+"""Seconds that another side may ask to be left alone."""
+FOR_GOOD: Final = {
+    FailureReason.VERSION_MISMATCH,
+    FailureReason.AUTH_FAILED,
+    FailureReason.IDENTITY_MISMATCH,
+    FailureReason.SELF_CONNECTION,
+}
+"""What the next attempt will meet again, until somebody has changed something."""
 
 Draw = Callable[[float], float]
 """Draws a number between 0 and another one."""
@@ -81,3 +93,17 @@ class Attempts:
     def _wait(self) -> float:
         self._waits += 1
         return self._policy._wait(self._waits, self._draw)
+
+
+def is_for_good(error: ConnectionFailedError) -> bool:
+    """Whether a failure will not pass by itself."""
+    if isinstance(error, ConnectionRejectedError):
+        return error.reason in FOR_GOOD or error.code == CloseCode.UNKNOWN_APPLICATION
+    return error.reason in FOR_GOOD
+
+
+def wish(error: ConnectionFailedError) -> float:
+    """Give the seconds that the other side asked to be left alone, within reason."""
+    if isinstance(error, ConnectionRejectedError):
+        return min(error._retry_after, LONGEST_WISH)
+    return 0.0

@@ -279,7 +279,10 @@ class Connection:
         if self.ending.goodbye_code is None:
             self.ending.goodbye_code = code
         detail = printable(clip(text)) or "the other side closed"
-        self._record(reason_of_goodbye(code), detail, code)
+        reason = reason_of_goodbye(code)
+        if reason is DisconnectReason.REPORTED_BY_PEER:
+            detail = f"the other side says: {detail}"
+        self._record(reason, detail, code)
         self.calls.end_unsent(highest)
         if last:
             self.finish()

@@ -16,6 +16,7 @@ from trio_s2s.errors import (
 from trio_s2s.failures import explain_failure, explain_slowness
 from trio_s2s.fields import valid_server_id
 from trio_s2s.foreign import wrong_first_frame
+from trio_s2s.forms import show_error
 from trio_s2s.framing import FrameDecoder
 from trio_s2s.handshake import (
     MAX_HANDSHAKE_FRAME,
@@ -86,18 +87,19 @@ class Dialler:
         self.hello()
         self.node.handshaking[True] += 1
         try:
-            with self.node.partners.remembered(whom) as known:
-                return await self._connect(peer, self.hello(known))
+            return await self._connect(peer, whom)
         except ConnectionFailedError as error:
             self.node.failed(error.reason)
             raise
         finally:
             self.node.handshaking[True] -= 1
 
-    async def _connect(self, peer: OutboundPeer, frame: bytes) -> Life:
+    async def _connect(self, peer: OutboundPeer, whom: str) -> Life:
         stream = await self._dial_in_time()
         try:
-            return await self._shake_hands(stream, frame, peer)
+            # Not before there is a stream: what is said must stay true until WELCOME.
+            with self.node.partners.remembered(whom) as known:
+                return await self._shake_hands(stream, self.hello(known), peer)
         except BaseException:
             with trio.CancelScope(shield=True):  # Closing by force does not wait.
                 await trio.aclose_forcefully(stream)
@@ -131,7 +133,11 @@ class Dialler:
                     has_tls = True
                 answer = await self._exchange(stream, decoder, frame)
                 hold = await self._settle(answer, stream)
-                return self._welcomed(answer, stream, decoder, peer, hold)
+                try:
+                    return self._welcomed(answer, stream, decoder, peer, hold)
+                except BaseException:
+                    self.node.partners.release(hold)
+                    raise
         except ConnectionRejectedError as error:
             refused = ConnectionRejectedError(
                 error.code, error.debug_message, self.where
@@ -214,6 +220,19 @@ class Dialler:
         )
 
 
+async def _ask_where(
+    find: Callable[[], Awaitable[tuple[str, int]]], where: str
+) -> tuple[str, int]:
+    try:
+        return await find()
+    except (ConnectionFailedError, OSError, trio.TooSlowError):
+        raise
+    except Exception as error:
+        # That a directory does not know a server is a look-up that failed.
+        text = f"cannot connect to {where}: it raised {show_error(error)}"
+        raise ConnectionFailedError(text, FailureReason.DNS_ERROR) from error
+
+
 def dial_tcp(
     node: Node,
     target: Target,
@@ -242,7 +261,7 @@ def dial_tcp(
     async def dial() -> trio.abc.Stream:
         if isinstance(target, str):
             return await dial_at(target, port)
-        found = await target()
+        found = await _ask_where(target, dialler.where)
         try:
             check(*found)
         except (TypeError, ValueError) as error:

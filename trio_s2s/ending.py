@@ -36,6 +36,10 @@ class Ending:
         self.has_begun.set()
         return True
 
+    def __str__(self) -> str:
+        """Say why it ended, for people."""
+        return f"{self.reason.name}, {self.detail}" if self.reason else "it has not"
+
     @property
     def is_for_good(self) -> bool:
         """Whether one side said that it has no need of the other any more."""

@@ -131,7 +131,7 @@ def _frame(payload: bytes, what: str) -> bytes:
 # -- reading --
 
 
-def read_hello(body: bytes, own: Collection[bytes], config: PeerConfig) -> Hello:
+def read_hello(body: bytes, config: PeerConfig) -> Hello:
     """Read the dialler's frame.
 
     Raises ConnectionFailedError (NOT_S2S) for what is no S2S at all, which gets no
@@ -155,10 +155,6 @@ def read_hello(body: bytes, own: Collection[bytes], config: PeerConfig) -> Hello
             f" the dialler {low} to {high}",
         )
     try:
-        if fields.get(1) in own:
-            raise ConnectionRejectedError(
-                CloseCode.SELF_CONNECTION, "this server has dialled itself"
-            )
         identity = read_identity(fields)
         application = field(fields, 2, str, "application name")
         known = field(fields, 11, bytes, "instance id that it remembers", b"")

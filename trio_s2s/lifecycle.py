@@ -72,8 +72,9 @@ class Life:
         self.server_id: str = peer.server_id
         self._raises = raises
         self._errors: list[Exception] = []
+        self.was_connected: bool = False
+        """Whether its `on_connected` has begun."""
         self._is_connecting = False
-        self._was_connected = False
         self._was_started = False
 
     @classmethod
@@ -149,21 +150,18 @@ class Life:
                         await self._end(io, session, dispatcher)  # noqa: ASYNC102  shielded
                 finally:
                     self._node.partners.release(self._hold)
-                    self._node.ended(self._peer, was_connected=self._was_connected)
+                    self._node.ended(self._peer, was_connected=self.was_connected)
                     session.finished.set()
         self._raise_errors()
 
     async def _may_connect(self) -> bool:
         """Wait until it is this connection's turn among those of its pair."""
-        hold, ending = self._hold, self.ending
-        await self._connection.work.wait(
-            lambda: not hold.is_confirmed and ending.reason is None
-        )
-        if hold.is_confirmed:
-            await self._node.partners.begin(hold)
-            self._peer.resumed = hold.resumed
-        self._was_connected = self._is_connecting = hold.is_confirmed
-        return hold.is_confirmed
+        if not await self._hold.has_turn(self._config.handshake_timeout):
+            return False
+        await self._node.partners.begin(self._hold)
+        self._peer.resumed = self._hold.resumed
+        self.was_connected = self._is_connecting = True
+        return True
 
     # -- connected --
 
@@ -267,7 +265,7 @@ class Life:
         self._connection.protocol.forget()
         io.start_soon(self._connection.close, name="farewell")
         self._node.peers.remove(self._peer)
-        if self._was_connected:
+        if self.was_connected:
             await run_last_hook(
                 self._on_disconnected,
                 describe(self._peer),
@@ -275,7 +273,7 @@ class Life:
                 self._config.hook_timeout,
                 self._errors.append if self._raises else None,
             )
-            await self._node.partners.end(self._hold, self._known_for)
+            self._node.partners.end(self._hold, self._known_for)
         await self._connection.closed.wait()
 
     @property

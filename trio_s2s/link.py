@@ -9,40 +9,22 @@ from typing import Any, Generic, TypeVar, overload
 
 import trio
 
-from trio_s2s.backoff import Attempts, Backoff, Fixed
+from trio_s2s.backoff import Attempts, Backoff, Fixed, is_for_good, wish
 from trio_s2s.bounded import run_last_hook
-from trio_s2s.codes import CloseCode, DisconnectReason, FailureReason, Outcome
+from trio_s2s.codes import DisconnectReason, FailureReason, Outcome
 from trio_s2s.contracts import Operation
 from trio_s2s.dialler import Dialler
 from trio_s2s.ending import Ending
-from trio_s2s.errors import (
-    ConnectionFailedError,
-    ConnectionRejectedError,
-    PeerDisconnectedError,
-)
+from trio_s2s.errors import ConnectionFailedError, PeerDisconnectedError
 from trio_s2s.lifecycle import Life
 from trio_s2s.messages import OperationRequest, OperationResponse
-from trio_s2s.peer import OutboundPeer, describe
+from trio_s2s.peer import OutboundPeer, Peer, describe
 from trio_s2s.runtime import now, sleep
 
 __all__ = ["Link", "LinkState"]
 
 P = TypeVar("P", bound=OutboundPeer)
 R = TypeVar("R")
-
-_FINAL = frozenset(
-    {
-        FailureReason.VERSION_MISMATCH,
-        FailureReason.AUTH_FAILED,
-        FailureReason.IDENTITY_MISMATCH,
-        FailureReason.SELF_CONNECTION,
-    }
-)
-"""What the next attempt will meet again, until somebody has changed something."""
-
-
-LONGEST_WISH = 600.0
-"""Seconds that another side may ask to be left alone."""
 
 
 class LinkState(Enum):
@@ -72,8 +54,12 @@ class Link(Generic[P]):
         self._create_peer = create_peer
         self._peers = dialler.node.peers
         self._attempts = Attempts(retry, dialler.node.runtime.uniform)
-        self._whom = dialler.server_id or ""
+        self._wanted = dialler.server_id or ""
+        self._whom = self._wanted
+        """Whom it reaches, or has reached last."""
         self._newest: P | None = None
+        self._accepted: Peer | None = None
+        """The peer of a connection that the other side has dialled."""
         self._ending: Ending | None = None
         self._is_connecting = True
         self._is_stopped = False
@@ -103,7 +89,7 @@ class Link(Generic[P]):
         """
         peer: Any = self._newest
         if peer is None or peer not in self._peers:
-            peer = self._peers.get(self._whom)
+            peer = self._peers.get(self._wanted)
         is_usable = peer is not None and peer._link is self and peer._is_usable
         return peer if is_usable else None
 
@@ -145,12 +131,33 @@ class Link(Generic[P]):
             await trio.lowlevel.checkpoint()
             raise PeerDisconnectedError(
                 DisconnectReason.NOT_CONNECTED,
-                f"there is no connection to {self._dialler.where}: {self._why_not}",
+                f"there is no connection to {self._dialler.where}: {self._reason}",
                 Outcome.NEVER_SENT,
             )
         return await peer.request(operation)
 
+    @property
+    def _reason(self) -> str:
+        """Why it is not connected."""
+        session = None if self._accepted is None else self._accepted._session
+        if session is None or session.connection.ending.reason is None:
+            return self._why_not
+        return str(session.connection.ending)
+
     # -- for the application --
+
+    def hook_runs(self, peer: Peer, hook: str) -> None:
+        """Take note of what becomes of a connection that the other side has dialled."""
+        if peer is self._newest:
+            return
+        where = f"{self._dialler.where}, which has dialled"
+        if hook == "on_connected":
+            self._accepted = peer
+            self._tell(logging.INFO, "connected", f"connected to {where}")
+        elif hook == "on_disconnected":
+            self._why_not, self._accepted = self._reason, None
+            text = f"disconnected from {where}: {self._why_not}"
+            self._tell(logging.INFO, "disconnected", text)
 
     async def keep(self) -> None:
         """Connect, again and again, until `stop` is called."""
@@ -172,7 +179,16 @@ class Link(Generic[P]):
     async def _connect_unless_paired(self) -> Life | float:
         """Make a connection, or give the seconds to wait."""
         self._is_connecting = False
-        if await self._dialler.node.partners.until_free(self._whom):
+        partners = self._dialler.node.partners
+        # Whoever is not sure whom it will reach has to dial to know.
+        if not partners.is_free(self._wanted):
+            if self.peer is None:
+                text = (
+                    f"{self._wanted!r} is connected by a peer that is not this link's"
+                )
+                self._why_not = text
+                self._tell(logging.INFO, "not its own", f"{self!r}: {text}")
+            await partners.until_free(self._wanted)
             # It was connected all the time, whoever has dialled.
             return self._attempts.after_loss(math.inf)
         return await self._connect()
@@ -194,7 +210,7 @@ class Link(Generic[P]):
     async def _run(self, life: Life) -> float:
         """Live until the connection is over; give the seconds to wait then."""
         where, began = self._dialler.where, now()
-        self._whom = self._whom or life.server_id
+        self._whom = life.server_id
         self._ending = life.ending
         self._tell(logging.INFO, "connected", f"connected to {where}")
         try:
@@ -203,29 +219,46 @@ class Link(Generic[P]):
             # A bug of this package must not end the application.
             self._fault("the connection ended with an unexpected error", error)
             return self._attempts.after_failure(is_final=True)
-        reason, detail = life.ending.reason, life.ending.detail
+        reason = life.ending.reason
         assert reason is not None
-        self._why_not = f"{reason.name}, {detail}"
+        self._why_not = str(life.ending)
+        if self._is_stopped:
+            return 0.0
+        if not life.was_connected:
+            return await self._came_too_late(reason)
         delay = self._attempts.after_loss(now() - began)
-        if not self._is_stopped:
-            then = f"next attempt in {delay:.1f} s"
-            text = f"disconnected from {where}: {self._why_not}; {then}"
-            self._tell(logging.INFO, "disconnected", text)
+        then = f"next attempt in {delay:.1f} s"
+        text = f"disconnected from {where}: {self._why_not}; {then}"
+        self._tell(logging.INFO, "disconnected", text)
         return delay
 
+    async def _came_too_late(self, reason: DisconnectReason) -> float:
+        """Take note of a connection that ended while it waited for the last one's."""
+        text = f"cannot connect to {self._dialler.where}: {self._why_not}"
+        if reason in (DisconnectReason.REPLACED, DisconnectReason.PEER_RESTARTED):
+            failure = FailureReason.DUPLICATE
+            return self._not_needed(ConnectionFailedError(text, failure))
+        assert self._newest is not None
+        failure = FailureReason.CLOSED_DURING_HANDSHAKE
+        self._dialler.node.failed(failure)
+        return await self._failed(self._newest, ConnectionFailedError(text, failure))
+
     def _not_needed(self, error: ConnectionFailedError) -> float:
-        """Take note that the pair is connected already: that is no failure."""
+        """Take note that the pair is connected already, which `on_failed` is spared."""
         self._why_not = str(error)
-        self._tell(logging.INFO, error.reason.name, str(error))
+        if self._wanted:
+            self._tell(logging.INFO, error.reason.name, str(error))
+        else:
+            text = f"{error}; a link with server_id= would use the one that there is"
+            self._tell(logging.WARNING, error.reason.name, text)
         # Who knows whom it reaches waits for the end of that one, and then not long.
-        return self._attempts.after_failure(is_final=not self._whom)
+        return self._attempts.after_failure(is_final=not self._wanted)
 
     async def _failed(self, peer: P, error: ConnectionFailedError) -> float:
-        is_final = _is_final(error)
+        is_final = is_for_good(error)
         delay = self._attempts.after_failure(is_final=is_final)
-        if isinstance(error, ConnectionRejectedError):
-            # Not all of those who were told the same shall come at the same moment.
-            delay += min(error._retry_after, LONGEST_WISH)
+        # Not all of those who were told the same shall come at the same moment.
+        delay += wish(error)
         self._why_not = str(error)
         attempt = f"next attempt in {delay:.1f} s (attempt {self._attempts.failures})"
         if is_final:
@@ -246,9 +279,3 @@ class Link(Generic[P]):
     ) -> None:
         journal = self._dialler.node.journal
         journal.tell(level, kind, self._dialler.where, text, error)
-
-
-def _is_final(error: ConnectionFailedError) -> bool:
-    if isinstance(error, ConnectionRejectedError):
-        return error.reason in _FINAL or error.code == CloseCode.UNKNOWN_APPLICATION
-    return error.reason in _FINAL

@@ -61,6 +61,17 @@ class Hold:
         connection = self._connection
         return connection is not None and connection.ending.is_for_good
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended otherwise than by a goodbye."""
+        connection = self._connection
+        return connection is not None and connection.is_lost
+
+    @property
+    def is_next(self) -> bool:
+        """Whether no hooks have to run before its own."""
+        return self.turns[:1] == [self]
+
     def attach(self, connection: Connection) -> None:
         """Give it its connection, which works."""
         self._connection = connection
@@ -68,6 +79,42 @@ class Hold:
             connection.first_message = self.confirm
         if self._farewell is not None:
             connection.fail(*self._farewell)
+
+    def moved(self) -> None:
+        """Let it look again whether it is its turn."""
+        if self._connection is not None:
+            self._connection.moved()
+
+    async def has_turn(self, patience: float) -> bool:
+        """Wait until it is confirmed, and then for its turn; False if it comes to none.
+
+        Who never confirms it has so many seconds. One that ends before its turn has
+        none, but for a goodbye: what came before that is handled if it can be in time.
+        """
+        connection = self._connection
+        assert connection is not None
+        work = connection.work
+        with timer(patience):
+            await work.wait(lambda: not self.is_confirmed and not self.is_gone)
+        if not self.is_confirmed:
+            text = f"it has not begun to use the connection within {patience:g} s"
+            connection.fail(
+                DisconnectReason.HEARTBEAT_TIMEOUT, text, CloseCode.HEARTBEAT
+            )
+            return False
+        had_to_wait = not self.is_next
+        await work.wait(lambda: not self.is_next and not self.is_gone)
+        await work.wait_within_limit(lambda: not self.is_next and not self.is_lost)
+        if self.is_next and not (had_to_wait and self.is_lost):
+            return True
+        self.leave_turn()
+        return False
+
+    def leave_turn(self) -> None:
+        """Let the next one have its turn."""
+        self.turns.remove(self)
+        if self.turns:
+            self.turns[0].moved()
 
     def confirm(self) -> None:
         """Take note that the dialler uses it, unless it comes second."""
@@ -101,8 +148,7 @@ class Hold:
         if not heartbeat.is_asking:
             connection.ping()
         with timer(ANSWER):
-            while heartbeat.is_asking and not self.is_gone:
-                await heartbeat.moved.park()
+            await heartbeat.answer(lambda: self.is_gone)
         if heartbeat.is_asking or self.is_gone:
             return False
         self._answered_at = now()
@@ -134,7 +180,7 @@ def refusal(old: Hold, dialler: Identity, address: str) -> ConnectionRejectedErr
     """Say why a dialler is not let in, in whose place another connection answers."""
     name = dialler.server_id
     if old.instance_id == dialler.instance_id:
-        text = f"server {name!r} is connected already, from {old.address}"
+        text = f"there is a connection with server {name!r} already, at {old.address}"
         return ConnectionRejectedError(CloseCode.DUPLICATE, text)
     text = (
         f"another server, at {old.address}, is connected as {name!r};"

@@ -3,6 +3,7 @@
 The hooks of one pair never overlap, whatever connection they belong to.
 """
 
+import heapq
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -33,22 +34,31 @@ class _Partner:
         self.known: bytes = b""
         """The instance of the other server that was connected, until it is lost."""
         self.due: float = math.inf
-        """When it is lost, unless it comes back."""
+        """When it is lost, unless it comes back; -inf: it can't any more."""
         self.pins: int = 0
         """Attempts to connect under way that said whom they remember."""
+        self.listed: float = math.inf
+        """Which `due` is on the list of those that somebody waits for."""
         self._lost = lost
-        self._hooks_run = False
-        self._hooks_end = trio.lowlevel.ParkingLot()
+        self._is_told = False
+        self._told = trio.lowlevel.ParkingLot()
 
     @property
     def remembers(self) -> bytes:
         """Who will be known still when the connections that end now are over."""
-        return b"" if any(hold.is_left for hold in self.holds) else self.known
+        is_left = any(hold.is_left for hold in self.turns)
+        return b"" if is_left or now() >= self.due else self.known
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing goes on that would decide who is known."""
-        return not (self.holds or self.pins or self._hooks_run)
+    def is_forgotten(self) -> bool:
+        """Whether nothing is known, and nobody is here."""
+        return not (self.known or self.holds or self.pins or self._is_told)
+
+    @property
+    def may_expire(self) -> bool:
+        """Whether nobody was told that it is known still."""
+        welcome = any(hold.resumed and not hold.is_gone for hold in self.holds)
+        return not (self.pins or welcome or self.turns or self._is_told)
 
     def hold(
         self, other: Identity, address: str, *, resumed: bool, is_confirmed: bool
@@ -67,46 +77,34 @@ class _Partner:
         return hold
 
     async def begin(self, hold: Hold) -> None:
-        """Wait for the end of the hooks before it; then it is this one's turn.
-
-        Who has waited for it must call `end`.
-        """
-        while self._hooks_run or self.turns[0] is not hold:
-            await self._hooks_end.park()
-        self._hooks_run = True
+        """Let its hooks run: it is its turn. Who has called it must call `end`."""
+        while self._is_told:
+            await self._told.park()
         # It may have waited for the end of one after which nobody was known any more.
-        hold.resumed = hold.resumed and self.known == hold.instance_id
-        try:
-            if not hold.resumed:
-                await self._forget()
-        except BaseException:
-            self._let_next()
-            raise
+        is_known = self.known == hold.instance_id and self.due > -math.inf
+        hold.resumed = hold.resumed and is_known
+        if self.known and not hold.resumed:
+            self.known, self.due = b"", math.inf
+            await self._lost(self.server_id)
         self.known, self.due = hold.instance_id, math.inf
 
-    async def end(self, hold: Hold, ttl: float) -> None:
+    def end(self, hold: Hold, ttl: float) -> None:
         """Let the next one begin; the other server is known for so many seconds."""
-        self.due = now() + ttl
-        try:
-            if ttl <= 0:
-                await self._forget()
-        finally:
-            self.turns.remove(hold)
-            self._let_next()
+        self.due = now() + ttl if ttl > 0 else -math.inf
+        hold.leave_turn()
 
     def release(self, hold: Hold) -> None:
         """Forget a connection, which may have had no turn."""
         self.holds.remove(hold)
         if hold in self.turns:
-            self.turns.remove(hold)
-            self._hooks_end.unpark_all()
+            hold.leave_turn()
 
     def expires(self) -> bool:
         """Whether it was away for too long; then `tell_lost` is due."""
-        if not self.is_idle or now() < self.due:
+        if not self.may_expire or now() < self.due:
             return False
         # At once: nobody may be told any more that it is remembered.
-        self._hooks_run, self.known, self.due = True, b"", math.inf
+        self._is_told, self.known, self.due = True, b"", math.inf
         return True
 
     async def tell_lost(self) -> None:
@@ -114,16 +112,8 @@ class _Partner:
         try:
             await self._lost(self.server_id)
         finally:
-            self._let_next()
-
-    async def _forget(self) -> None:
-        if self.known:
-            self.known, self.due = b"", math.inf
-            await self._lost(self.server_id)
-
-    def _let_next(self) -> None:
-        self._hooks_run = False
-        self._hooks_end.unpark_all()
+            self._is_told = False
+            self._told.unpark_all()
 
 
 class Partners:
@@ -135,6 +125,8 @@ class Partners:
         self._own = identity
         self._lost = lost
         self._partners: dict[str, _Partner] = {}
+        self._touched: dict[str, None] = {}
+        """Of whom somebody may have to be told, or forgotten, since they were seen."""
         self._moved = trio.lowlevel.ParkingLot()
 
     # -- the rule --
@@ -178,32 +170,37 @@ class Partners:
         return partner.hold(acceptor, address, resumed=resumed, is_confirmed=True)
 
     async def begin(self, hold: Hold) -> None:
-        """Wait until the hooks of this connection may run; then `end` is due."""
+        """Let the hooks of this connection run, whose turn it is; then `end` is due."""
         if hold.server_id:
             await self._partners[hold.server_id].begin(hold)
 
-    async def end(self, hold: Hold, ttl: float) -> None:
+    def end(self, hold: Hold, ttl: float) -> None:
         """Take note that its hooks have run; the server stays known for a while."""
         if hold.server_id:
-            await self._partners[hold.server_id].end(hold, ttl)
+            self._partners[hold.server_id].end(hold, ttl)
+            self.moved(hold.server_id)
 
     def release(self, hold: Hold) -> None:
         """Take note that a connection is over."""
         if hold.server_id:
             self._partners[hold.server_id].release(hold)
-            self.moved()
+            self.moved(hold.server_id)
 
-    def moved(self) -> None:
-        """Let those look again who wait for something here."""
+    def moved(self, server_id: str = "") -> None:
+        """Let those look again who wait for something here, at one server or none."""
+        if server_id:
+            self._touched[server_id] = None
         self._moved.unpark_all()
 
-    async def until_free(self, server_id: str) -> bool:
-        """Wait until a server is not connected; False if there was no need to."""
-        has_waited = False
-        while (partner := self._partners.get(server_id)) and rival(partner.holds):
-            has_waited = True
+    def is_free(self, server_id: str) -> bool:
+        """Whether a server is not connected."""
+        partner = self._partners.get(server_id)
+        return partner is None or rival(partner.holds) is None
+
+    async def until_free(self, server_id: str) -> None:
+        """Wait until a server is not connected."""
+        while not self.is_free(server_id):
             await self._moved.park()
-        return has_waited
 
     def _of(self, other: Identity) -> _Partner | None:
         if not (self._own.server_id and other.server_id):
@@ -229,17 +226,38 @@ class Partners:
             yield partner.remembers
         finally:
             partner.pins -= 1
-            self.moved()
+            self.moved(server_id)
 
     async def forget_in_time(self) -> None:
         """Forget every server that has been away for too long, until cancelled."""
+        dues: list[tuple[float, str]] = []
         async with trio.open_nursery() as nursery:
             while True:
-                for partner in [one for one in self._partners.values() if one.is_idle]:
-                    if not partner.known:
-                        del self._partners[partner.server_id]
-                    elif partner.expires():
-                        nursery.start_soon(partner.tell_lost)
-                dues = (one.due for one in self._partners.values() if one.is_idle)
-                with timer(min(dues, default=math.inf) - now()):
+                touched, self._touched = self._touched, {}
+                for server_id in touched:
+                    self._look_at(server_id, dues)
+                while dues and dues[0][0] <= now():
+                    partner = self._partners.get(heapq.heappop(dues)[1])
+                    if partner is None:
+                        continue
+                    partner.listed = math.inf
+                    if partner.expires():
+                        nursery.start_soon(self._tell_lost, partner)
+                with timer(dues[0][0] - now() if dues else math.inf):
                     await self._moved.park()
+
+    def _look_at(self, server_id: str, dues: list[tuple[float, str]]) -> None:
+        partner = self._partners.get(server_id)
+        if partner is None:
+            return
+        if partner.is_forgotten:
+            del self._partners[server_id]
+        elif partner.may_expire and partner.due != partner.listed:
+            partner.listed = partner.due
+            heapq.heappush(dues, (partner.due, server_id))
+
+    async def _tell_lost(self, partner: _Partner) -> None:
+        try:
+            await partner.tell_lost()
+        finally:
+            self.moved(partner.server_id)

@@ -57,7 +57,7 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
     _handlers: ClassVar[HandlerTable] = HandlerTable()
     _session: Session | None = None
     _is_claimed: bool = False
-    _link: object | None = None  # The one that has made it.
+    _link: Any = None  # The one that has made it, if one has.
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Collect the marked methods; a wrong definition is a TypeError here."""
