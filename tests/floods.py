@@ -55,7 +55,7 @@ LONGEST = 0.1
 def bound(config: PeerConfig) -> int:
     """Give the bytes that one peer may cost, as `docs/limits.md` has it."""
     received = 2 * config.max_frame + 128 * 1024
-    held = config.max_request_weight + 16 * config.max_event_weight
+    held = 2 * config.max_request_weight + 16 * config.max_event_weight
     tasks = config.max_concurrent_requests * 8 * 1024
     sending = 2 * config.send_buffer + 2 * config.max_frame
     return received + held + tasks + sending
@@ -171,11 +171,11 @@ def events_beyond_credit(port: int, _: int) -> None:
             flooder.sendall(batch)
 
 
-def events_within_credit(port: int, _: int) -> None:
+def events_within_credit(port: int, _: int, load: object = ([],) * 4000) -> None:
     """Send as many events as the server takes, on all channels, and stay."""
     with gone(), shake(port) as flooder:
         for channel in range(1, 16):
-            event = [Kind.EVENT, 9, {0: [[]] * 4000}, channel]
+            event = [Kind.EVENT, 9, {0: load}, channel]
             weight = len(pack(event)) + 64
             for _ in range(CONFIG.max_event_weight // weight):
                 flooder.sendall(frame(event))
@@ -301,6 +301,7 @@ FLOODS: dict[str, Flood] = {
     "I02 TLS handshakes": begin_tls,
     "I03 events beyond credit": events_beyond_credit,
     "I03 events that wait": events_within_credit,
+    "I03 tiny events that wait": partial(events_within_credit, load=None),
     "I03 events, as credit allows": fast_events,
     "I04 answers unread": unread_answers,
     "I05 blocked handlers": blocked_handlers,

@@ -469,7 +469,9 @@ async def test_code_of_a_goodbye_is_told(said: Said, autojump_clock: Clock) -> N
     done = await hit(frame([Kind.GOODBYE, said.code, "\x1b[31mred", 0, True]))
     assert done.victim.reason is said.reason
     assert done.victim.goodbye_code == said.code
-    assert done.victim.detail == "\\x1b[31mred"
+    is_error = said.reason is DisconnectReason.REPORTED_BY_PEER
+    says = "the other side says: " if is_error else ""
+    assert done.victim.detail == says + "\\x1b[31mred"
     assert done.waiting[0].code == said.code
 
 

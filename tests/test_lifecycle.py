@@ -254,7 +254,7 @@ async def test_other_side_is_told_which_hook_failed_but_not_why(
                 raise AssertionError("not reached")
         await server.peer.ended.wait()
         nursery.cancel_scope.cancel()
-    assert server.peer.detail == told
+    assert server.peer.detail == f"the other side says: {told}"
     assert known in peer.detail
 
 

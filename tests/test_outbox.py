@@ -42,13 +42,33 @@ def test_a_frame_stops_growing_at_64_kib() -> None:
 
 
 def test_room_is_bounded_but_one_large_message_goes_alone() -> None:
-    outbox = Outbox(100)
+    """Each weighs 64 bytes more than it has: what is tiny must not be free."""
+    outbox = Outbox(300)
     assert outbox.has_room(5000)
     outbox.put(bytes(60))
-    assert outbox.has_room(40)
-    assert not outbox.has_room(41)
+    assert outbox.has_room(112)
+    assert not outbox.has_room(113)
     outbox.take_frame(1000)
     assert outbox.size == 0
+    assert outbox.has_room(5000)
+
+
+def test_what_was_taken_back_is_forgotten() -> None:
+    """A writer that is blocked left the empty places of all who gave up meanwhile."""
+    outbox = Outbox(10**6)
+    kept = [outbox.put(b"kept") for _ in range(2)]
+    for _ in range(10_000):
+        outbox.take_back(outbox.put(b"withdrawn"))
+    assert len(outbox._entries) < 100
+    assert outbox.take_back(kept[0])
+    assert outbox.take_frame(100)[0] == encode_frame([b"kept"])
+    assert not outbox
+    # Those that the writer has passed do not count any more.
+    for _ in range(500):
+        outbox.take_back(outbox.put(b"withdrawn"))
+        outbox.put(b"x")
+        outbox.take_frame(100)
+    assert outbox._taken_back == 0
 
 
 def test_entry_can_be_taken_back_until_it_was_taken() -> None:

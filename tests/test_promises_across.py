@@ -367,8 +367,8 @@ async def test_promise_16_requests_and_events_wait_packed(
         packed = pack_request(1, 70, NOTHING, {})
         assert [type(one) for one in held] == [bytes, bytes]
         assert 3000 < len(held[0]) < 3100 + len(packed)
-        waiting = dispatcher._lanes[0]._waiting
-        assert [type(turn.message) for turn in waiting] == [bytes] * 3
+        waiting = dispatcher._channels[0]._waiting
+        assert [type(event) for event in waiting] == [bytes] * 3
         answers = [await far.receive() for _ in range(2)]
         assert [answer[3] for answer in answers] == [{0: 3000}] * 2
         await trio.sleep(5)
@@ -436,8 +436,45 @@ async def test_promise_16_answers_wait_for_a_slow_hook_packed(
             for number in range(1000):
                 await peer.send_operation_request(OperationRequest(1, {0: str(number)}))
         assert number == 8
-        lane = peer._session.responded.__self__._lanes[-1]
+        lane = peer._session.responded.__self__._answers
         assert len(lane._waiting) == 4
         assert all(type(turn.message) is bytes for turn in lane._waiting)
         await trio.sleep(10)
     assert peer.record[1:-1] == [f"begins at {second}" for second in range(8)]
+
+
+async def test_promise_16_answers_that_wait_for_a_slow_hook_are_bounded(
+    autojump_clock: Clock,
+) -> None:
+    """400 small requests made whoever answered them hold 200 MiB here."""
+    codes: list[int] = []
+
+    class Slow(Dialler):
+        async def on_operation_response(
+            self, response: OperationResponse, send_parameters: SendParameters
+        ) -> None:
+            codes.append(response.return_code)
+            text = response.debug_message or ""
+            assert ("was dropped" in text) is (response.return_code != 0)
+            await trio.sleep(1)
+
+    class Large(Acceptor):
+        async def on_operation_request(
+            self, request: OperationRequest, send_parameters: SendParameters
+        ) -> OperationResponse:
+            return request.respond({0: bytes(100_000)})
+
+    config = PeerConfig(max_request_weight=500_000, send_buffer=10**7)
+    async with linked(Large, Slow, config=config) as (peer, _):
+        for _ in range(40):
+            await peer.send_operation_request(OperationRequest(1))
+        await trio.sleep(0.5)
+        dispatcher = peer._session.responded.__self__
+        assert 300_000 < dispatcher._kept <= 500_000
+        await trio.sleep(60)
+        assert dispatcher._kept == 0
+        # Each has its answer, in order; those that were too much are told so.
+        assert codes == [0] * 5 + [-9] * 35
+        await peer.send_operation_request(OperationRequest(1))
+        await trio.sleep(1)
+        assert codes[-1] == 0

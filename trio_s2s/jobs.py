@@ -138,3 +138,12 @@ def loss_response(call: Call) -> Message:
     text = f"the peer was disconnected (outcome {call.outcome.name})"
     code = ReturnCode.DISCONNECTED
     return [None, call.id, code, {0: int(call.outcome)}, text]
+
+
+def dropped_response(call: Call) -> Message:
+    """Make the RESPONSE in place of one that was too much to be kept."""
+    text = (
+        "the answer came, and was dropped: on_operation_response is slow, and more of"
+        " them wait for it than max_request_weight"
+    )
+    return [None, call.id, ReturnCode.RESPONSE_NOT_ENCODABLE, {}, text]

@@ -4,9 +4,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from trio_s2s.framing import encode_frame
+from trio_s2s.windows import weigh
 
 __all__ = ["Entry", "Outbox"]
 
+FEW = 64
 BATCH = 64 * 1024
 """A frame stops growing here: a longer one would only delay its first message."""
 
@@ -34,6 +36,9 @@ class Outbox:
         self._control: dict[tuple[int, int], bytes] = {}
         self.size: int = 0
         """Bytes of messages that wait, without control messages."""
+        self._weight = 0
+        self._taken_back = 0
+        """Entries in the queue that are empty."""
         self.response_size: int = 0
         """Bytes of answers among them."""
         self.messages_taken: int = 0
@@ -45,13 +50,14 @@ class Outbox:
 
     def has_room(self, size: int) -> bool:
         """Whether a message of this size may join; a larger one goes alone."""
-        return self.size == 0 or self.size + size <= self._max_size
+        return self.size == 0 or self._weight + weigh(size) <= self._max_size
 
     def put(self, payload: bytes, *, is_response: bool = False) -> Entry:
         """Let a message join the queue; the caller has asked `has_room`."""
         entry = Entry(payload, is_response)
         self._entries.append(entry)
         self.size += len(payload)
+        self._weight += weigh(len(payload))
         if is_response:
             self.response_size += len(payload)
         return entry
@@ -65,7 +71,11 @@ class Outbox:
         if entry.payload is None:
             return False
         self._release(entry)
-        # It stays in the queue, empty: to search for it would cost more.
+        # It stays in the queue, empty: to search for each would cost more.
+        self._taken_back += 1
+        if self._taken_back > FEW and self._taken_back * 2 > len(self._entries):
+            self._entries = deque(one for one in self._entries if one.payload)
+            self._taken_back = 0
         return True
 
     def clear(self) -> None:
@@ -74,6 +84,7 @@ class Outbox:
             entry = self._entries.popleft()
             if entry.payload is not None:
                 self._release(entry)
+        self._taken_back = 0
         self._control.clear()
 
     def count(self, kind: int) -> int:
@@ -110,6 +121,8 @@ class Outbox:
                     entry.on_taken()
                 if entry.on_sent is not None:
                     told.append(entry.on_sent)
+            else:
+                self._taken_back -= 1
             self._entries.popleft()
         self.messages_taken += len(payloads)
         return (encode_frame(payloads) if payloads else b""), told
@@ -117,6 +130,7 @@ class Outbox:
     def _release(self, entry: Entry) -> None:
         assert entry.payload is not None
         self.size -= len(entry.payload)
+        self._weight -= weigh(len(entry.payload))
         if entry.is_response:
             self.response_size -= len(entry.payload)
         entry.payload = None
