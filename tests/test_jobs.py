@@ -51,6 +51,29 @@ async def test_event_that_does_not_fit_is_one_log_line(caplog: Log) -> None:
     assert record.exc_info is None
 
 
+async def test_what_others_can_repeat_fills_no_disk(
+    caplog: Log, autojump_clock: Clock
+) -> None:
+    class Unspeakable(Worker):
+        async def on_operation_request(
+            self, request: OperationRequest, send_parameters: SendParameters
+        ) -> OperationResponse | None:
+            return request.respond({0: object()})
+
+    async with linked(Unspeakable) as (peer, _):
+        for _ in range(200):
+            await peer.send_event(EventData(1, {0: "three"}))
+            await peer.request(OperationRequest(9))
+        assert len(caplog.records) == 2
+        await trio.sleep(10)
+        await peer.send_event(EventData(1, {0: "three"}))
+        await peer.request(OperationRequest(9))
+    told = [record.getMessage() for record in caplog.records[2:]]
+    assert len(told) == 2
+    for line in told:
+        assert line.endswith("(and 199 more like it since the last such line)")
+
+
 async def test_events_that_nobody_handles_are_told_once(caplog: Log) -> None:
     async with linked(InboundPeer) as (peer, _):
         for code in (8, 9, 8):

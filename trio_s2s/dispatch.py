@@ -11,6 +11,7 @@ from trio_s2s.codec import unpack_messages
 from trio_s2s.connection import Connection
 from trio_s2s.forms import Message
 from trio_s2s.jobs import Job, Roster, dropped_response, loss_response
+from trio_s2s.journal import Journal
 from trio_s2s.lanes import Lane
 from trio_s2s.messages import OperationRequest, SendParameters
 from trio_s2s.peer import Peer
@@ -38,10 +39,12 @@ class _Answer:
 class Dispatcher:
     """Between a connection and its peer: what arrives becomes calls of handlers."""
 
-    def __init__(self, peer: Peer, connection: Connection, tasks: Tasks) -> None:
+    def __init__(
+        self, peer: Peer, connection: Connection, tasks: Tasks, journal: Journal
+    ) -> None:
         self._connection = connection
         self._tasks = tasks
-        self._roster = Roster(peer, connection)
+        self._roster = Roster(peer, connection, journal)
         self.serving: Serving = Serving(self._roster, connection, tasks)
         self._is_open = False
         self._is_closed = False

@@ -1,5 +1,6 @@
 """Finds who handles what has arrived, and makes one call of it."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from trio_s2s.contracts import Contract
 from trio_s2s.errors import ContractError
 from trio_s2s.forms import Message
 from trio_s2s.handlers import Handler
-from trio_s2s.journal import log
+from trio_s2s.journal import Journal, log
 from trio_s2s.messages import (
     EventData,
     OperationRequest,
@@ -47,8 +48,9 @@ class Job:
 class Roster:
     """Knows who handles what, for one peer."""
 
-    def __init__(self, peer: Peer, connection: Connection) -> None:
+    def __init__(self, peer: Peer, connection: Connection, journal: Journal) -> None:
         self._peer = peer
+        self._journal = journal
         self._explains = connection.ending.explains
         self._table = peer._handlers
         self._told_unknown = False
@@ -103,9 +105,14 @@ class Roster:
             text = "%s: %s ended with its connection: %s"
             log.debug(text, self.who, job.name, error)
         elif isinstance(error, ContractError):
-            log.warning("%s: %s: %s", self.who, job.name, error)
+            self.tell(logging.WARNING, job.name, f"{job.name}: {error}")
         else:
             log.error("%s: %s raised", self.who, job.name, exc_info=error)
+
+    def tell(self, level: int, kind: str, text: str) -> None:
+        """Log what the other side can make happen as often as it likes."""
+        host = self._peer.remote_address.rpartition(":")[0]
+        self._journal.tell(level, kind, host, f"{self.who}: {text}")
 
     def _typed(self, handler: Handler, code: int, table: Parameters) -> Job:
         contract = handler.contract
@@ -122,8 +129,8 @@ class Roster:
         if self._told_unknown or type(self._peer).on_event is not Peer.on_event:
             return
         self._told_unknown = True
-        text = "%s: nobody handles event %d: it is dropped, and so will all such be"
-        log.warning(text, self.who, code)
+        text = f"nobody handles event {code}: it is dropped, and so will all such be"
+        self.tell(logging.WARNING, "unknown event", text)
 
 
 def _plain(

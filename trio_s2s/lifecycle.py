@@ -122,7 +122,8 @@ class Life:
         """Live; `started` tells that `on_connected` has finished."""
         async with trio.open_nursery() as io, trio.open_nursery() as work:
             tasks = Tasks(work, self._peer)
-            dispatcher = Dispatcher(self._peer, self._connection, tasks)
+            journal = self._node.journal
+            dispatcher = Dispatcher(self._peer, self._connection, tasks, journal)
             session = Session(
                 self._connection, tasks, self._task_failed, dispatcher.responded
             )

@@ -1,5 +1,6 @@
 """The requests of the other side: handled side by side, each answered exactly once."""
 
+import logging
 import math
 from typing import Any
 
@@ -24,7 +25,6 @@ from trio_s2s.deadlines import Deadlines
 from trio_s2s.errors import ContractError, MessageTooLargeError
 from trio_s2s.forms import Message
 from trio_s2s.jobs import Job, Roster
-from trio_s2s.journal import log
 from trio_s2s.runtime import now
 from trio_s2s.tasks import Tasks, reported
 
@@ -189,8 +189,8 @@ class Serving:
         try:
             return answer_result(job.code, job.contract, returned, self._config)
         except Exception as error:
-            text = "%s: what %s returned can't travel: %s"
-            log.error(text, self._roster.who, job.name, error)
+            text = f"what {job.name} returned can't travel: {error}"
+            self._roster.tell(logging.ERROR, job.name, text)
             return NOT_ENCODABLE
 
     def _failed(self, error: Exception, job: Job) -> Answer:
@@ -204,5 +204,5 @@ class Serving:
         try:
             self._connection.respond(request_id, answer)
         except MessageTooLargeError as error:
-            log.error("%s: %s", self._roster.who, error)
+            self._roster.tell(logging.ERROR, "too large", str(error))
             self._connection.respond(request_id, TOO_LARGE)
