@@ -35,6 +35,7 @@ Clock = trio.testing.MockClock
         ({"server_id": 5}, "server_id is 1 to 64 of A-Z a-z 0-9 . _ -, not 5"),
         ({"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, "this ssl_context"),
         ({"insecure": "yes"}, "insecure is True or False, not 'yes'"),
+        ({"retry": 15}, "retry is a Backoff or a Fixed, not 15"),
         ({"host": "10.0.0.5"}, "dialling 10.0.0.5 would send everything in plain"),
     ],
 )

@@ -16,13 +16,24 @@ from trio.testing import MockClock
 from tests.network import memory
 from trio_s2s import (
     Application,
+    Backoff,
+    Fixed,
     ListenerConfig,
     OutboundPeer,
     PeerConfig,
     open_application,
 )
 from trio_s2s.linking import LinkConfig
-from trio_s2s.settings import ApplicationTable, SettingsError, read_settings
+from trio_s2s.settings import (
+    _APPLICATION,
+    _LINK,
+    _LISTENER,
+    ApplicationTable,
+    SettingsError,
+    read_settings,
+)
+
+ROOT = Path(__file__).parent.parent
 
 GAME = """
 from trio_s2s import Application, InboundPeer, OutboundPeer
@@ -36,6 +47,10 @@ class Till(Application):
 
 class BillingPeer(OutboundPeer):
     pass
+
+class Needy(OutboundPeer):
+    def __init__(self, app):
+        self.app = app
 
 class Odd(Application):
     def __init__(self, name):
@@ -70,11 +85,13 @@ peer = "settings_game:BillingPeer"
 application_name = "Billing"
 server_id = "billing-1"
 tls = { ca = "ca.pem", certificate = "master.pem" }
+retry = { cap = 30 }
 
 [[application.Master.link]]
 name = "lobby"
 host = "localhost"
 port = 4522
+retry = 15
 
 [application.Lobby]
 class = "settings_game:lobby"
@@ -147,8 +164,11 @@ def test_file_says_what_is_opened() -> None:
         application_name="Billing",
         server_id="billing-1",
         insecure=True,
+        retry=Backoff(cap=30),
     )
-    assert lobby == LinkConfig(name="lobby", host="localhost", port=4522)
+    assert lobby == LinkConfig(
+        name="lobby", host="localhost", port=4522, retry=Fixed(15)
+    )
     assert lobby.peer is OutboundPeer
 
 
@@ -179,8 +199,22 @@ def test_keys_are_those_of_an_application() -> None:
 
 
 def test_every_key_of_the_file_is_checked_by_its_field() -> None:
-    for cls in (PeerConfig, ListenerConfig, LinkConfig):
+    for cls in (PeerConfig, ListenerConfig, LinkConfig, Backoff):
         assert all(field.validator is not None for field in attrs.fields(cls))
+
+
+def test_every_key_of_the_file_is_in_its_page() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    sections = {part.partition("\n")[0]: part for part in page.split("\n## ")}
+    for title, cls, readers in (
+        ("An application", ApplicationTable, _APPLICATION),
+        ("A listener", ListenerConfig, _LISTENER),
+        ("A link", LinkConfig, _LINK),
+        ("Limits", PeerConfig, {}),
+    ):
+        for field in attrs.fields(cls):
+            key, _ = readers.get(field.name, (field.name, None))
+            assert f"\n| `{key}` | " in sections[title], f"{title}: {key}"
 
 
 CLUSTER = """
@@ -256,7 +290,8 @@ LINK = f"{A}[[application.A.link]]\nname = 'b'\nhost = 'localhost'\nport = 1\n"
         ]),
         (f"{A}server_id = 'a b'\nversion = 1\nlimits = 5\nlistner = 1", [
             "application.A.listner: unknown key; did you mean 'listener'?",
-            "application.A.server_id: must be 1 to 64 of A-Z a-z 0-9 . _ -, not 'a b'",
+            "application.A.server_id: must be 1 to 64 of A-Z a-z 0-9 . _ -, or empty,"
+            " not 'a b'",
             "application.A.version: must be a text, not 1",
             "application.A.limits: must be a table, not 5",
         ]),
@@ -315,6 +350,22 @@ LINK = f"{A}[[application.A.link]]\nname = 'b'\nhost = 'localhost'\nport = 1\n"
         (f"{LINK}peer = 'settings_game:lobby'", [
             "application.A.link[0].peer: must be a class of OutboundPeers, not"
             " <Application Lobby, not running yet>",
+        ]),
+        (f"{LINK}peer = 'settings_game:Needy'\nretry = 'never'", [
+            "application.A.link[0].peer: Needy can't be made from a file: missing a"
+            " required argument: 'app'; a link of connect_tcp() can give it what it"
+            " needs",
+            "application.A.link[0].retry: must be seconds above 0, or { first = …, cap"
+            " = … }, not 'never'",
+        ]),
+        (f"{LINK}retry = {{ first = 0, caps = 1 }}", [
+            "application.A.link[0].retry.caps: unknown key; did you mean 'cap'?",
+            "application.A.link[0].retry.first: must be a number of seconds above 0,"
+            " not 0",
+        ]),
+        (LINK.replace("\n[[", "\nserver_id = 'me'\n[[") + "server_id = 'me'", [
+            "application.A.link[0].server_id: is that of this application, which can't"
+            " be linked to itself",
         ]),
         (LINK + LINK.removeprefix(A), [
             "application.A.link[1].name: 'b' is the name of application.A.link[0]"

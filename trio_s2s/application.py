@@ -15,7 +15,7 @@ from trio_s2s.config import PeerConfig
 from trio_s2s.contracts import Event
 from trio_s2s.dialler import Target, dial_tcp
 from trio_s2s.errors import ConnectionRejectedError, LocalProtocolError
-from trio_s2s.fields import valid_server_id
+from trio_s2s.fields import check_server_id
 from trio_s2s.link import Link
 from trio_s2s.linking import LinkConfig
 from trio_s2s.listener import ListenerConfig
@@ -63,11 +63,7 @@ class Application:
         """
         if not name:
             raise ValueError(f"an application has a name, not {name!r}")
-        if not valid_server_id(server_id):
-            raise ValueError(
-                f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -, or empty, not"
-                f" {server_id!r}"
-            )
+        check_server_id(server_id, may_be_empty=True)
         self.name = name
         self.server_id = server_id
         self.version = version

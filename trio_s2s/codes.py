@@ -119,7 +119,7 @@ class DisconnectReason(IntEnum):
     FRAME_TOO_LARGE = 9
     """The other side announced more than this side takes."""
     REPORTED_BY_PEER = 10
-    """The other side found an error in what this side sent."""
+    """The other side ended it because of an error, which `detail` tells."""
     FLOOD = 11
     """The other side sent too much of what is cheap to send."""
     REPLACED = 12

@@ -14,7 +14,7 @@ from trio_s2s.errors import (
     RemoteProtocolError,
 )
 from trio_s2s.failures import explain_failure, explain_slowness
-from trio_s2s.fields import valid_server_id
+from trio_s2s.fields import check_server_id
 from trio_s2s.foreign import wrong_first_frame
 from trio_s2s.forms import show_error
 from trio_s2s.framing import FrameDecoder
@@ -55,11 +55,8 @@ class Dialler:
     """Whether errors of hooks and tasks come out of the peer's life, or are logged."""
 
     def __attrs_post_init__(self) -> None:
-        name = self.server_id
-        if name is not None and not (name and valid_server_id(name)):
-            raise ValueError(
-                f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -, not {self.server_id!r}"
-            )
+        if self.server_id is not None:
+            check_server_id(self.server_id)
 
     @property
     def where(self) -> str:

@@ -47,6 +47,15 @@ def valid_server_id(name: str) -> bool:
     return name == "" or _NAME.fullmatch(name) is not None
 
 
+def check_server_id(value: object, *, may_be_empty: bool = False) -> None:
+    """Raise a ValueError for what is no name of a server."""
+    is_one = isinstance(value, str) and valid_server_id(value)
+    if not is_one or not (value or may_be_empty):
+        empty = ", or empty" if may_be_empty else ""
+        text = f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -{empty}, not {value!r}"
+        raise ValueError(text)
+
+
 def fields_of(identity: Identity, value: Any, config: PeerConfig) -> dict[Any, Any]:
     limits = Limits.of(config)
     return {

@@ -146,7 +146,7 @@ class Link(Generic[P]):
 
     # -- for the application --
 
-    def hook_runs(self, peer: Peer, hook: str) -> None:
+    def _hook_runs(self, peer: Peer, hook: str) -> None:
         """Take note of what becomes of a connection that the other side has dialled."""
         if peer is self._newest:
             return

@@ -6,8 +6,9 @@ from typing import Any
 
 import attrs
 
+from trio_s2s.backoff import Backoff, Fixed
 from trio_s2s.checks import filled, flag, text
-from trio_s2s.fields import valid_server_id
+from trio_s2s.fields import check_server_id
 from trio_s2s.peer import OutboundPeer
 from trio_s2s.security import check_context, check_port, refuse_plain_text
 
@@ -19,15 +20,18 @@ def _port(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
 
 
 def _server_id(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, str) or not (value and valid_server_id(value)):
-        raise ValueError(f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -, not {value!r}")
+    if value is not None:
+        check_server_id(value)
 
 
 def _peer(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     if not (isinstance(value, type) and issubclass(value, OutboundPeer)):
         raise ValueError(f"peer is a class of OutboundPeers, not {value!r}")
+
+
+def _retry(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, (Backoff, Fixed)):
+        raise ValueError(f"retry is a Backoff or a Fixed, not {value!r}")
 
 
 def _context(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -38,7 +42,8 @@ def _context(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
 class LinkConfig:
     """A link that an application opens when its `setup` is done.
 
-    All but the name is as in `connect_tcp`.
+    The others are arguments of `connect_tcp`, which has more: what only a program can
+    give, as an init object, or a function that makes peers or finds addresses.
     """
 
     name: str = attrs.field(validator=filled)
@@ -52,6 +57,7 @@ class LinkConfig:
     server_id: str | None = attrs.field(default=None, validator=_server_id)
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=_context)
     insecure: bool = attrs.field(default=False, validator=flag)
+    retry: Backoff | Fixed = attrs.field(default=Backoff(), validator=_retry)
 
     def __attrs_post_init__(self) -> None:
         refuse_plain_text("dialling", self.host, self.ssl_context, self.insecure)

@@ -165,7 +165,7 @@ class Node:
     def hook_runs(self, peer: Peer, hook: str, why: str = "") -> None:
         """Let the link know of a hook, and the runtime, which may be a test's."""
         if peer._link is not None:
-            peer._link.hook_runs(peer, hook)
+            peer._link._hook_runs(peer, hook)
         self.runtime.hook_runs(self.name, peer.server_id, hook, why)
 
     async def _lost(self, server_id: str) -> None:

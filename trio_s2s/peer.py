@@ -195,8 +195,8 @@ class Peer(PeerHooks, trio.abc.AsyncResource):
         """Say goodbye, finish what was accepted for `drain_timeout`, and close.
 
         Photon: `Disconnect`. The other side sees REMOTE_CLOSE with this text; `code` is
-        the application's own, 0 or above. Returns when `on_disconnected` has run; from
-        inside a hook, handler or task of this peer it starts the end and returns.
+        the application's own, or 0: then both servers forget each other. Returns when
+        `on_disconnected` has run; inside a hook, handler or task of this peer at once.
 
         Cancellation: the end goes on without the caller.
         """

@@ -1,5 +1,6 @@
 """A settings file, in TOML, read into applications that are ready to run."""
 
+import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from trio_s2s.application import Application
+from trio_s2s.backoff import Backoff, Fixed
 from trio_s2s.certificates import dialler_tls, listener_tls
 from trio_s2s.checks import text
 from trio_s2s.config import PeerConfig
-from trio_s2s.fields import valid_server_id
+from trio_s2s.fields import check_server_id
 from trio_s2s.linking import LinkConfig
 from trio_s2s.listener import ListenerConfig
 from trio_s2s.peer import OutboundPeer
@@ -74,8 +76,7 @@ def _default(target: str) -> Found | None:
 
 
 def _server_id(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if not isinstance(value, str) or not valid_server_id(value):
-        raise ValueError(f"server_id is 1 to 64 of A-Z a-z 0-9 . _ -, not {value!r}")
+    check_server_id(value, may_be_empty=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +128,10 @@ def _application(table: Table, name: str, default: Found | None) -> Application 
     if fields is None:
         return None
     wanted = ApplicationTable(**fields)
+    for number, link in enumerate(wanted.links):
+        if link.server_id and link.server_id == wanted.server_id:
+            text = "is that of this application, which can't be linked to itself"
+            table.inners("link")[number].tell("server_id", text)
     found = wanted.found or default
     assert found is not None
     try:
@@ -154,7 +159,26 @@ def _peer(table: Table, key: str) -> type[OutboundPeer]:
     found = load(table.values[key])
     if not (isinstance(found, type) and issubclass(found, OutboundPeer)):
         raise ValueError(f"must be a class of OutboundPeers, not {found!r}")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"{found.__name__} can't be made from a file: {error}; a link of"
+            " connect_tcp() can give it what it needs"
+        ) from error
     return found
+
+
+def _retry(table: Table, key: str) -> Backoff | Fixed | None:
+    value = table.values[key]
+    if isinstance(value, dict):
+        found = table.inner(key).fields(Backoff, {})
+        return None if found is None else Backoff(**found)
+    try:
+        return Fixed(value)
+    except ValueError as error:
+        text = f"must be seconds above 0, or {{ first = …, cap = … }}, not {value!r}"
+        raise ValueError(text) from error
 
 
 def _listeners(table: Table, key: str) -> list[ListenerConfig | None]:
@@ -195,6 +219,7 @@ _LISTENER: Final[Mapping[str, tuple[str, Reader]]] = {
 _LINK: Final[Mapping[str, tuple[str, Reader]]] = {
     "ssl_context": ("tls", dialler_tls),
     "peer": ("peer", _peer),
+    "retry": ("retry", _retry),
 }
 _APPLICATION: Final[Mapping[str, tuple[str, Reader]]] = {
     "found": ("class", _class),
