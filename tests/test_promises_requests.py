@@ -3,6 +3,7 @@
 from contextvars import ContextVar
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.lowlevel
@@ -206,6 +207,7 @@ async def test_promise_10_cancels_in_a_crowd_leave_the_link_whole(
         assert peer.statistics().requests_outstanding == 0
         assert server.peer.statistics().requests_running == 0
         assert server.peer.statistics().glitches == 0
+        assert peer._session.connection.calls._calls == {}
 
 
 # -- 11: errors are answers --
@@ -238,6 +240,29 @@ async def test_promise_11_wrong_parameters_are_all_listed(
         else:
             assert response.return_code == ReturnCode.OPERATION_INVALID
             assert response.parameters == {0: details}
+
+
+async def test_promise_11_every_wrong_field_is_told() -> None:
+    @attrs.frozen
+    class Add(Operation[int], code=3):
+        one: int
+        other: int
+        third: str = ""
+
+    class Adder(Acceptor):
+        @handles(Add)
+        def add(self, operation: Add) -> int:
+            return operation.one + operation.other
+
+    async with linked(Adder) as (peer, _):
+        response = await peer.request(OperationRequest(3, {0: "1", 2: 5}))
+        assert response.return_code == ReturnCode.OPERATION_INVALID
+        told = [field for field, _, _ in response.parameters[0]]
+        assert told == [
+            "one (parameter 0)",
+            "other (parameter 1)",
+            "third (parameter 2)",
+        ]
 
 
 async def test_promise_11_nothing_is_coerced() -> None:
