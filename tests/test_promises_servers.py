@@ -69,28 +69,31 @@ async def test_promise_15_the_slow_do_not_wait_for_each_other(
     autojump_clock: Clock,
 ) -> None:
     slow = PeerConfig(max_event_weight=100)
-    async with memory(), open_application(Server()) as server:
-        async with contextlib.AsyncExitStack() as stack:
-            links = []
-            for name in "first", "second":
-                client = Application("Client", server_id=name, config=slow)
-                await stack.enter_async_context(open_application(client))
-                links.append(client.connect_tcp("localhost", 4520, Caller))
-                await server.peers.wait_for(name)
-                await links[-1].connected()
-            connections = [peer._session.connection for peer in server.made]
-            for connection in connections:
-                connection.protocol.event_queued(0, 100)
-            with trio.move_on_after(1) as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(server.broadcast, Note(1), server.peers)
-                    await settled()
-                    # The second has read now what came before, the first has not.
-                    connections[1].protocol.event_withdrawn(0, 100)
-                    connections[1].transport.wake_writer()
-            assert scope.cancelled_caught
-            records = [link.peer.record for link in links if link.peer is not None]
-            assert records == [["connected"], ["connected", "note 1"]]
+    async with (
+        memory(),
+        open_application(Server()) as server,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        links = []
+        for name in "first", "second":
+            client = Application("Client", server_id=name, config=slow)
+            await stack.enter_async_context(open_application(client))
+            links.append(client.connect_tcp("localhost", 4520, Caller))
+            await server.peers.wait_for(name)
+            await links[-1].connected()
+        connections = [peer._session.connection for peer in server.made]
+        for connection in connections:
+            connection.protocol.event_queued(0, 100)
+        with trio.move_on_after(1) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.broadcast, Note(1), server.peers)
+                await settled()
+                # The second has read now what came before, the first has not.
+                connections[1].protocol.event_withdrawn(0, 100)
+                connections[1].transport.wake_writer()
+        assert scope.cancelled_caught
+        records = [link.peer.record for link in links if link.peer is not None]
+        assert records == [["connected"], ["connected", "note 1"]]
 
 
 # -- links --
