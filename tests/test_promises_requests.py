@@ -85,6 +85,23 @@ async def test_promise_8_a_request_in_the_buffer_was_never_sent(
         assert sorted(outcomes) == [Outcome.NEVER_SENT, Outcome.UNKNOWN]
 
 
+async def test_promise_8_a_request_that_crossed_a_goodbye_was_refused(
+    autojump_clock: Clock,
+) -> None:
+    async with linked(Worker) as (peer, server):
+        outcomes: list[Outcome] = []
+        await trio.testing.wait_all_tasks_blocked()
+        hold = trio.Event()
+        server.near.send_stream.send_all_hook = hold.wait
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_outcome, peer, Echo("under way"), outcomes)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(server.peer.disconnect, "enough")
+            await trio.testing.wait_all_tasks_blocked()
+            hold.set()
+        assert outcomes == [Outcome.REFUSED]
+
+
 async def test_promise_8_a_request_after_the_end_was_never_sent(
     autojump_clock: Clock,
 ) -> None:
