@@ -184,7 +184,7 @@ async def test_promise_17_who_never_confirms_is_in_nobody_s_way(
     [goodbye] = [one for one in await far.receive_rest() if one[0] == Kind.GOODBYE]
     assert goodbye[1:3] == [
         CloseCode.HEARTBEAT,
-        "it has not begun to use the connection within 5 s",
+        "nothing came behind WELCOME within 5 s",
     ]
     network.heal()
     with trio.fail_after(10):

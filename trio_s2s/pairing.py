@@ -97,7 +97,7 @@ class Hold:
         with timer(patience):
             await work.wait(lambda: not self.is_confirmed and not self.is_gone)
         if not self.is_confirmed:
-            text = f"it has not begun to use the connection within {patience:g} s"
+            text = f"nothing came behind WELCOME within {patience:g} s"
             connection.fail(
                 DisconnectReason.HEARTBEAT_TIMEOUT, text, CloseCode.HEARTBEAT
             )
