@@ -294,3 +294,20 @@ async def test_link_that_is_cancelled_before_its_turn_has_run_no_hook(
         inner.cancel_scope.cancel()
     assert b.hooks == ["on_connected", "on_disconnected"]
     assert b.statistics().ends == {R.CONNECTION_RESET: 1}
+
+
+async def test_who_has_confirmed_is_heard_by_a_server_that_stood_still(
+    autojump_clock: Clock, nursery: trio.Nursery
+) -> None:
+    a = Server("a")
+    network = await start(nursery, a)
+    for _ in range(20):
+        far = await welcomed(network, "b")
+        network.pause("a")
+        await far.send([Kind.PING, 1])
+        await trio.sleep(60)
+        network.resume("a")
+        await trio.sleep(0.1)
+        assert "b" in a.peers
+        await far.stream.aclose()
+        await trio.sleep(0.1)

@@ -94,8 +94,10 @@ class Hold:
         connection = self._connection
         assert connection is not None
         work = connection.work
-        with timer(patience):
-            await work.wait(lambda: not self.is_confirmed and not self.is_gone)
+        for _ in range(2):
+            # If this whole process has stood still, it has not heard yet what came.
+            with timer(patience / 2):
+                await work.wait(lambda: not self.is_confirmed and not self.is_gone)
         if not self.is_confirmed:
             text = f"nothing came behind WELCOME within {patience:g} s"
             connection.fail(
