@@ -91,6 +91,19 @@ async def test_target_that_raises_is_a_failure_and_tried_again(
     assert isinstance(errors[0].__cause__, KeyError)
 
 
+async def test_target_that_cannot_ask_is_a_failure_of_its_kind(
+    autojump_clock: Clock,
+) -> None:
+    async def find_server() -> tuple[str, int]:
+        await trio.lowlevel.checkpoint()
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    async with memory(), open_application(Application("Client")) as client:
+        client.connect_tcp(find_server, None, Caller)
+        await settled()
+        assert client.statistics().failures == {FailureReason.REFUSED: 1}
+
+
 # -- what it is doing --
 
 

@@ -4,7 +4,12 @@ import errno
 
 import trio
 
-from trio_s2s.testing.weather import Weather, closed_error, reset_error
+from trio_s2s.testing.weather import (
+    Weather,
+    closed_error,
+    end_error,
+    reset_error,
+)
 
 
 def test_weather_is_fair_at_first() -> None:
@@ -18,4 +23,7 @@ def test_errors_are_those_of_a_socket_stream() -> None:
     assert isinstance(error.__cause__, OSError)
     assert error.__cause__.errno == errno.ECONNRESET
     assert "gone" in str(error)
+    error = end_error()
+    assert isinstance(error.__cause__, OSError)
+    assert error.__cause__.errno == errno.EPIPE
     assert isinstance(closed_error(), trio.ClosedResourceError)

@@ -1,8 +1,8 @@
 """Runs applications: one for a `with` block or as a task, several behind one port."""
 
 import ssl
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -120,7 +120,7 @@ async def _open(application: Application) -> None:
         if application._running.stopped.is_set():
             return
         if isinstance(opening, ListenerConfig):
-            with _unless_stopped(application):
+            with suppress(LocalProtocolError):  # It may be stopped meanwhile.
                 await application.listen(opening)
         else:
             arguments = attrs.asdict(opening, recurse=False)
@@ -128,16 +128,6 @@ async def _open(application: Application) -> None:
             links[name] = application.connect_tcp(**arguments)
     if links:  # Else a class that has links of its own would lose them.
         application.links = MappingProxyType(links)
-
-
-@contextmanager
-def _unless_stopped(application: Application) -> Iterator[None]:
-    try:
-        yield
-    except LocalProtocolError:
-        # It may have been stopped while it was opening.
-        if not application._running.stopped.is_set():
-            raise
 
 
 @asynccontextmanager

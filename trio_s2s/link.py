@@ -149,12 +149,12 @@ class Link(Generic[P]):
     def _hook_runs(self, peer: Peer, hook: str) -> None:
         """Take note of what becomes of a connection that the other side has dialled."""
         if peer is self._newest:
-            return
+            return  # This side has dialled.
         where = f"{self._dialler.where}, which has dialled"
         if hook == "on_connected":
             self._accepted = peer
             self._tell(logging.INFO, "connected", f"connected to {where}")
-        elif hook == "on_disconnected":
+        else:
             self._why_not, self._accepted = self._reason, None
             text = f"disconnected from {where}: {self._why_not}"
             self._tell(logging.INFO, "disconnected", text)

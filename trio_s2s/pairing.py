@@ -99,10 +99,10 @@ class Hold:
             with timer(patience / 2):
                 await work.wait(lambda: not self.is_confirmed and not self.is_gone)
         if not self.is_confirmed:
-            text = f"nothing came behind WELCOME within {patience:g} s"
-            connection.fail(
-                DisconnectReason.HEARTBEAT_TIMEOUT, text, CloseCode.HEARTBEAT
-            )
+            if not self.is_gone:
+                text = f"nothing came behind WELCOME within {patience:g} s"
+                reason = DisconnectReason.HEARTBEAT_TIMEOUT
+                connection.fail(reason, text, CloseCode.HEARTBEAT)
             return False
         had_to_wait = not self.is_next
         await work.wait(lambda: not self.is_next and not self.is_gone)

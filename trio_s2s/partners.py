@@ -234,27 +234,24 @@ class Partners:
         async with trio.open_nursery() as nursery:
             while True:
                 touched, self._touched = self._touched, {}
-                for server_id in touched:
-                    self._look_at(server_id, dues)
+                for partner in filter(None, map(self._partners.get, touched)):
+                    self._look_at(partner, dues)
                 while dues and dues[0][0] <= now():
-                    partner = self._partners.get(heapq.heappop(dues)[1])
-                    if partner is None:
+                    found = self._partners.get(heapq.heappop(dues)[1])
+                    if found is None:
                         continue
-                    partner.listed = math.inf
-                    if partner.expires():
-                        nursery.start_soon(self._tell_lost, partner)
+                    found.listed = math.inf
+                    if found.expires():
+                        nursery.start_soon(self._tell_lost, found)
                 with timer(dues[0][0] - now() if dues else math.inf):
                     await self._moved.park()
 
-    def _look_at(self, server_id: str, dues: list[tuple[float, str]]) -> None:
-        partner = self._partners.get(server_id)
-        if partner is None:
-            return
+    def _look_at(self, partner: _Partner, dues: list[tuple[float, str]]) -> None:
         if partner.is_forgotten:
-            del self._partners[server_id]
+            del self._partners[partner.server_id]
         elif partner.may_expire and partner.due != partner.listed:
             partner.listed = partner.due
-            heapq.heappush(dues, (partner.due, server_id))
+            heapq.heappush(dues, (partner.due, partner.server_id))
 
     async def _tell_lost(self, partner: _Partner) -> None:
         try:

@@ -11,7 +11,7 @@ import trio
 
 from trio_s2s.runtime import now
 from trio_s2s.testing.trace import Frames, Trace
-from trio_s2s.testing.weather import Node, Weather, closed_error, reset_error
+from trio_s2s.testing.weather import Node, Weather, closed_error, end_error, reset_error
 
 __all__ = ["Pipe"]
 
@@ -132,7 +132,7 @@ class Pipe:
         if self._send_error is not None:
             raise self._send_error
         if now() >= self._deaf_at:
-            raise reset_error("Broken pipe")
+            raise end_error()
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         count = min(self._rng.choice(PIECES), len(data))

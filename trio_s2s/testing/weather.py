@@ -6,16 +6,25 @@ from typing import Final, Protocol
 import attrs
 import trio
 
-__all__ = ["Node", "Weather", "closed_error", "reset_error"]
+__all__ = ["Node", "Weather", "closed_error", "end_error", "reset_error"]
 
 WINDOW: Final = 64 * 1024
 
 
+def _broken(number: int, text: str) -> trio.BrokenResourceError:
+    error = trio.BrokenResourceError(f"the stream broke: {text}")
+    error.__cause__ = OSError(number, text)
+    return error
+
+
 def reset_error(text: str = "Connection reset by peer") -> trio.BrokenResourceError:
     """Make the error of a stream that the other side's system has aborted."""
-    error = trio.BrokenResourceError(f"the stream broke: {text}")
-    error.__cause__ = OSError(errno.ECONNRESET, text)
-    return error
+    return _broken(errno.ECONNRESET, text)
+
+
+def end_error() -> trio.BrokenResourceError:
+    """Make the error of who sends more when the other side has closed."""
+    return _broken(errno.EPIPE, "Broken pipe")
 
 
 def closed_error() -> trio.ClosedResourceError:
