@@ -170,11 +170,9 @@ class Node:
 
     async def _lost(self, server_id: str) -> None:
         """Tell the application that a server will not come back as the same."""
-        if self.server_lost is not None:
-            hook = partial(self.server_lost, server_id)
-            await run_last_hook(
-                hook, self.name, "server_lost", self.config.hook_timeout
-            )
+        assert self.server_lost is not None  # Only applications have partners.
+        hook = partial(self.server_lost, server_id)
+        await run_last_hook(hook, self.name, "server_lost", self.config.hook_timeout)
 
     # -- the end of all --
 

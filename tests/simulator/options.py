@@ -94,7 +94,7 @@ def draw(seed: int, *, is_short: bool = False) -> Options:
         latency=latency,
         jitter=jitter,
         # So much must pass that a handshake may be done in its time.
-        window=rng.choice([1 if is_short and not slow else 300, 1000, WIDE, WIDE]),
+        window=rng.choice([7 if is_short and not slow else 300, 1000, WIDE, WIDE]),
         hook_delay=rng.choice([0.0, 0.0, 0.3]),
         both_dial=rng.random() < 0.3,
         config=config,
