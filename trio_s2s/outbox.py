@@ -9,6 +9,7 @@ from trio_s2s.windows import weigh
 __all__ = ["Entry", "Outbox"]
 
 FEW = 64
+"""Places that may stand empty in a queue before it is made anew."""
 BATCH = 64 * 1024
 """A frame stops growing here: a longer one would only delay its first message."""
 
